@@ -1,6 +1,13 @@
 // Package container is the parent's side of an OCI container: it clones
 // slipway-init with the planned namespaces, owns the gates and the report socket,
-// and gives back a process that waits at its start gate.
+// and gives back a process that waits at its start gate. It does not reap: the caller
+// waits for all of its children (wait4 or waitid on Process.Pid), and it makes no cgroups
+// and no plans. A Process locks itself; Start may be called from any number of goroutines.
+//
+//	container:  Start · set-up · Release · WaitReady · Process.Start
+//	exec:       Start · Release · WaitReady · Process.Start (waits for the exec only)
+//	holder:     Start · pin, network · Release · WaitReady · (it exits by itself)
+//	reaper:     Start · pin, network · Release · WaitReady · (stays; SIGTERM or SIGKILL ends it)
 package container
 
 import (
@@ -8,6 +15,10 @@ import (
 	"syscall"
 	"time"
 )
+
+// InitName is argv[0] of slipway-init. A program that is its own init (a test binary) calls
+// initproc.Main first of all when os.Args[0] is InitName.
+const InitName = "slipway-init"
 
 // Launch is what a clone takes. Descriptors stay the caller's.
 type Launch struct {
@@ -18,16 +29,10 @@ type Launch struct {
 	CgroupFD   int         // cgroup2 directory to be born in, -1 for none
 	PIDNS      int         // descriptor of the PID namespace to be born in, -1 for a new or the parent's
 	Config     []byte      // initconf.Config, encoded
+	ConfigFile *os.File    // memfd with the same, instead of Config
 	Stdio      [3]*os.File // nil = /dev/null
 	Target     int         // pidfd for ModeExec, -1 for none
 	StartGate  bool        // make a start gate (ModeContainer)
-}
-
-// Process is a launched child. Its methods may be called from several goroutines.
-type Process struct {
-	Pid   int
-	Pidfd *os.File
-	// unexported: gates, report socket
 }
 
 // Deadline bounds how long a child may take from the checkpoint to Ready.
