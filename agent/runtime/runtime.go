@@ -23,6 +23,11 @@ type SandboxSpec struct {
 	// CgroupPath is the pod's cgroup ("/kubepods/…/podUID/…"); made with Resources if absent.
 	CgroupPath string
 	Resources  *specs.LinuxResources
+	// OwnCgroup says that CgroupPath is the pod's own and is removed with the sandbox; otherwise
+	// it is the caller's (a kubelet's pod cgroup): made if absent, Resources applied only if made, never removed.
+	// Processes never live in CgroupPath itself (v2 forbids it beside children): a reaper lives in
+	// CgroupPath/ID, a holder that exits stays in the monitor's cgroup.
+	OwnCgroup bool
 }
 
 // Sandbox is a pod's holder after the clone: its namespaces are pinned, it waits at the checkpoint.
