@@ -10,10 +10,23 @@
 //	Hello{version} ───────────────────────► ◄─ Welcome{version, pid}; the newest agent displaces an older one
 //	Request{seq, op, …} + fds ────────────► ◄─ Response{seq, error | …} + fds; any number in flight, any order
 //	                                        ◄─ Exited{…}, unasked, after its record is on disk
+//
+//	op          request                        answer, and when
+//	Launch      LaunchRequest + fds            pid, pidfd[, console]   cloned | ready | exec'd, by Kind
+//	Release     id                             —                       holder has exited 0, or reaper is ready
+//	Start       id                             StartedAt               it has exec'd
+//	Signal      id, signal                     —                       sent to the main process
+//	Resize      id, rows, columns              —
+//	Attach      id, stdin?                     a SOCK_SEQPACKET socket (attachment.go)
+//	ReopenLog   id                             —                       the new file is in use
+//	Forget      id                             —                       entry and exit record are gone
+//	List        after id                       processes in id order, more?
+//	Shutdown    force?                         —                       every child is reaped; then the monitor ends
 package monitor
 
 import (
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -96,4 +109,15 @@ type Process struct {
 type LaunchError struct {
 	Step, Path, Message string
 	Errno               int
+}
+
+func (e *LaunchError) Error() string {
+	s := e.Step
+	if e.Path != "" {
+		s += " " + strconv.Quote(e.Path)
+	}
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	return s
 }
