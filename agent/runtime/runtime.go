@@ -71,6 +71,7 @@ type Exit struct {
 	Code       int
 	Signal     int
 	OOMKilled  bool
+	Unknown    bool // the process is gone and nobody can know how: Code is 255
 	StartedAt  time.Time
 	FinishedAt time.Time
 }
