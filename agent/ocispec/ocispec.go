@@ -1,5 +1,8 @@
 // Package ocispec maps a CRI container config and an image config onto an OCI
-// runtime-spec. It is pure: everything of the machine that matters comes in through Input.
+// runtime-spec. It is pure: everything of the machine that matters comes in through
+// Input, so the same input gives the same spec on any machine. It makes no directory, looks at no
+// host path and knows no pod's life; image values are untrusted, the request is policy.
+// It has no state and no locks.
 package ocispec
 
 import (
@@ -26,17 +29,29 @@ type Input struct {
 	// Files of the pod, bind-mounted unless the config mounts something there; "" = none.
 	ResolvConf, Hosts, Hostname, ShmDir string
 
+	// VolumeDir is the host directory whose children "0", "1", … back Output.Volumes, made by the
+	// caller. "" mounts nothing there: the volumes then live in the writable layer.
+	VolumeDir string
+	// Rlimits are given to the process as they are; CRI has no field for them.
+	Rlimits []specs.POSIXRlimit
+
 	Host Host
 }
 
 // Host is what the machine allows.
 type Host struct {
-	BoundingCaps []string // "CAP_…" that the agent may hand out
+	BoundingCaps []string // "CAP_…" that the agent may hand out; nil = no restriction known
 	CgroupV2     bool
+	Swap         bool // swap is accounted: memory.memsw.* or memory.swap.max are there
 	OOMScoreMin  int  // the lowest oom_score_adj that may be set; -1000 with CAP_SYS_RESOURCE
 	AppArmor     bool // enabled in the kernel
-	SELinux      bool
-	Devices      []specs.LinuxDevice // the host's devices, for privileged containers
+	// AppArmorDefault is the name of the loaded profile behind RuntimeDefault, "" for none.
+	AppArmorDefault string
+	SELinux         bool
+	Devices         []specs.LinuxDevice // the host's devices, for privileged containers
+	// Device resolves a device of the request: of a node or a link to one, that one; of a
+	// directory, all nodes in it, with paths below hostPath.
+	Device func(hostPath string) ([]specs.LinuxDevice, error)
 	// Seccomp resolves a profile: nil spec = unconfined. Kind is runtimeapi's; ref the
 	// localhost profile's path. Set by the agent, which caches compiled profiles.
 	Seccomp func(s *specs.Spec, kind runtimeapi.SecurityProfile_ProfileType, ref string) (*specs.LinuxSeccomp, error)
@@ -44,13 +59,34 @@ type Host struct {
 
 // Output is the spec and what status reports of it.
 type Output struct {
-	Spec       *specs.Spec
-	User       *runtimeapi.ContainerUser
+	Spec *specs.Spec
+	User *runtimeapi.ContainerUser
+	// StopSignal is normalised ("SIGTERM", "SIGRTMIN+3"); Signal turns it into a number.
 	StopSignal string
+	// Volumes are the image's volumes that are not mounted over, cleaned, sorted.
+	// Volume i is backed by VolumeDir/i, an empty directory that the caller makes.
+	Volumes []string
+	// Relabel are host paths whose files the caller gives the SELinux label Spec.Linux.MountLabel.
+	Relabel []string
 }
 
-//	func Build(in Input) (*Output, error)  // errors wrap lifecycle.ErrInvalid and name the CRI field
-//
-// Exec derives the process of an exec from the container's spec:
-//
-//	func Exec(s *specs.Spec, cmd []string, tty bool) *specs.Process
+// Build maps in onto a spec. Errors wrap lifecycle.ErrInvalid or lifecycle.ErrUnsupported
+// and name the CRI field; those of Host's functions are passed on wrapped.
+func Build(in Input) (*Output, error) {
+	b, err := newBuilder(in)
+	if err != nil {
+		return nil, err
+	}
+	// The order matters twice: HOME needs the user, a seccomp profile needs the capabilities.
+	for _, step := range []func() error{
+		b.namespaces, b.user, b.process, b.capabilities, b.paths,
+		b.mounts, b.devices, b.resources, b.seccomp, b.appArmor, b.seLinux,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	b.spec.Annotations = annotations(in)
+	b.out.StopSignal = stopSignal(in.Config.GetStopSignal(), b.image.StopSignal)
+	return b.out, nil
+}
