@@ -1,0 +1,45 @@
+package validate
+
+import (
+	"strings"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// resources: 0 is "not specified" throughout, and -1 "no limit" where the kernel knows that.
+func (c *checker) resources(f string, r *runtimeapi.LinuxContainerResources) {
+	if r == nil {
+		return
+	}
+	c.atLeast(f+".cpu_period", r.GetCpuPeriod(), 0)
+	c.atLeast(f+".cpu_quota", r.GetCpuQuota(), -1)
+	c.atLeast(f+".cpu_shares", r.GetCpuShares(), 0)
+	c.atLeast(f+".memory_limit_in_bytes", r.GetMemoryLimitInBytes(), -1)
+	c.between(f+".oom_score_adj", r.GetOomScoreAdj(), -1000, 1000)
+	c.cpuset(f+".cpuset_cpus", r.GetCpusetCpus())
+	c.cpuset(f+".cpuset_mems", r.GetCpusetMems())
+	c.atLeast(f+".memory_swap_limit_in_bytes", r.GetMemorySwapLimitInBytes(), -1)
+	if s := r.GetMemorySwapLimitInBytes(); s > 0 && s < r.GetMemoryLimitInBytes() {
+		c.fail(f+".memory_swap_limit_in_bytes", "below memory_limit_in_bytes, which it includes")
+	}
+	for i, h := range r.GetHugepageLimits() {
+		c.pageSize(at(f+".hugepage_limits", i)+".page_size", h.GetPageSize())
+	}
+	for k, v := range r.GetUnified() {
+		c.unified(key(f+".unified", k), k, v)
+	}
+}
+
+// unified: the key is a file of the container's cgroup ("memory.high"), the value one line.
+// cgroup.* would move or freeze processes behind the agent's back.
+func (c *checker) unified(f, k, v string) {
+	controller, file, ok := strings.Cut(k, ".")
+	bad := func(r rune) bool { return !isWord(r) && r != '.' }
+	if !ok || controller == "" || file == "" || len(k) > maxName || strings.IndexFunc(k, bad) >= 0 {
+		c.fail(f, "no cgroup file's name")
+	}
+	if controller == "cgroup" {
+		c.fail(f, "cgroup.* belongs to the agent")
+	}
+	c.text(f, v, maxLabelValue)
+}
