@@ -88,14 +88,6 @@ func (c *Cgroup) unifiedDir() string {
 	return c.t.unified + c.path
 }
 
-// primary is the directory that stands for the whole: the v2 one, or the first v1 one.
-func (c *Cgroup) primary() string {
-	if c.t.mode == V1 {
-		return c.t.v1[0].mount + c.path
-	}
-	return c.unifiedDir()
-}
-
 // Exists reports whether the cgroup is there in every hierarchy.
 func (c *Cgroup) Exists() bool {
 	for _, m := range c.mounts() {
