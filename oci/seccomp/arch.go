@@ -30,11 +30,21 @@ type abi struct {
 }
 
 var abis = map[specs.Arch]*abi{
-	specs.ArchX86_64:  {audit: uint32(arch.X86_64.ID), table: arch.X86_64.SyscallNames, limit: x32Bit},
-	specs.ArchX32:     {audit: uint32(arch.X32.ID), table: arch.X32.SyscallNames, base: x32Bit, limit: ^uint32(0)},
-	specs.ArchX86:     {audit: uint32(arch.I386.ID), table: arch.I386.SyscallNames, words32: true, limit: ^uint32(0), muxed: true},
-	specs.ArchAARCH64: {audit: uint32(arch.AARCH64.ID), table: arch.AARCH64.SyscallNames, limit: ^uint32(0)},
-	specs.ArchARM:     {audit: uint32(arch.ARM.ID), table: arch.ARM.SyscallNames, words32: true, limit: 0xf0000},
+	specs.ArchX86_64:  {audit: uint32(arch.X86_64.ID), table: numbersOf(arch.X86_64), limit: x32Bit},
+	specs.ArchX32:     {audit: uint32(arch.X32.ID), table: numbersOf(arch.X32), base: x32Bit, limit: ^uint32(0)},
+	specs.ArchX86:     {audit: uint32(arch.I386.ID), table: numbersOf(arch.I386), words32: true, limit: ^uint32(0), muxed: true},
+	specs.ArchAARCH64: {audit: uint32(arch.AARCH64.ID), table: numbersOf(arch.AARCH64), limit: ^uint32(0)},
+	specs.ArchARM:     {audit: uint32(arch.ARM.ID), table: numbersOf(arch.ARM), words32: true, limit: 0xf0000},
+}
+
+// numbersOf inverts a table. x32 has some names twice: the number of x86_64, which the
+// kernel no longer serves with the x32 bit, and x32's own from 512 on, which counts.
+func numbersOf(a *arch.Info) map[string]int {
+	m := make(map[string]int, len(a.SyscallNumbers))
+	for n, name := range a.SyscallNumbers {
+		m[name] = max(m[name], n)
+	}
+	return m
 }
 
 // families are the architectures that a kernel of one GOARCH can run, the native one first.
