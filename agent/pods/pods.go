@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/agent/network"
+	"github.com/slipway-cri/slipway/agent/steps"
 )
 
 // Pod is an immutable snapshot of a pod sandbox; whoever holds one may read it for ever.
@@ -23,7 +24,8 @@ type Pod struct {
 	PID                 int             // of the pod's PID 1, 0 without a pod PID namespace
 	Network             *network.Result // nil for host network
 	CgroupPath          string          // under which the pod's containers' cgroups are made
-	HostIPs             []netip.Addr    // host network: the node's
+	OwnCgroup           bool            // CgroupPath was made for the pod, not given by the caller
+	Timeline            []steps.Took    // of its start
 }
 
 // Addrs are the pod's addresses, primary first; empty for host network.
@@ -38,11 +40,12 @@ func (p *Pod) Addrs() []netip.Addr {
 	return a
 }
 
-// Service (implemented by *Pods):
-//
-//	Run(ctx, cfg *runtimeapi.PodSandboxConfig, handler string) (id string, err error)
-//	Stop(ctx, id string) error    // unknown id: nil
-//	Remove(ctx, id string) error  // unknown id: nil
-//	Get(id string) (*Pod, error)  // id or unique prefix; lifecycle.ErrNotFound
-//	List() []*Pod
-//	PortForward(ctx, id string, port int32, stream io.ReadWriteCloser) error
+// HostNetwork says whether the pod uses the node's network namespace.
+func (p *Pod) HostNetwork() bool {
+	return namespaces(p.Config).GetNetwork() == runtimeapi.NamespaceMode_NODE
+}
+
+// namespaces are the request's namespace modes; nil-safe getters make missing ones POD.
+func namespaces(c *runtimeapi.PodSandboxConfig) *runtimeapi.NamespaceOption {
+	return c.GetLinux().GetSecurityContext().GetNamespaceOptions()
+}
