@@ -77,8 +77,8 @@ func Seccomp(program []byte, flags uint32) error {
 
 // JoinKeyring gives the process a new anonymous session keyring (keyctl(2)).
 func JoinKeyring() error {
-	_, err := unix.KeyctlJoinSessionKeyring("")
-	return wrap("keyctl", "", err)
+	// A null name; x/sys can pass only an empty one, which is EINVAL.
+	return raw("keyctl", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
 }
 
 // CloseRange closes the descriptors first to last, or with CLOSE_RANGE_CLOEXEC marks them
@@ -192,3 +192,13 @@ func Execveat(fd int, argv, env []string) error {
 		uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0])), unix.AT_EMPTY_PATH, 0)
 	return wrap("execveat", "", errno)
 }
+
+// Setrlimit is setrlimit(2) by way of prlimit64. EPERM: raising a hard limit takes
+// CAP_SYS_RESOURCE.
+func Setrlimit(resource int, soft, hard uint64) error {
+	limit := unix.Rlimit{Cur: soft, Max: hard}
+	return wrap("setrlimit", "", unix.Prlimit(0, resource, &limit, nil))
+}
+
+// LastFD is the highest descriptor that CloseRange can be told of.
+const LastFD = uint(1<<31 - 1)
