@@ -103,7 +103,10 @@ func Make(s *specs.Spec, o Options) (*Plan, error) {
 	if err := process(c, s.Process, "process", o); err != nil {
 		return nil, err
 	}
-	return p, filter(c, l.Seccomp, o)
+	if err := filter(c, l.Seccomp, o); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // Exec plans process p inside the running container that s describes: everything of p
@@ -140,7 +143,10 @@ func Exec(s *specs.Spec, p *specs.Process, o Options) (*Plan, error) {
 	if err := process(c, &q, "process", o); err != nil {
 		return nil, err
 	}
-	return out, filter(c, l.Seccomp, o)
+	if err := filter(c, l.Seccomp, o); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // inherit fills what an exec leaves open from the container's process.
