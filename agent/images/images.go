@@ -1,5 +1,6 @@
 // Package images is the agent's image service: pull, load, save, list, remove, and
 // what a container needs of an image. registry/ fetches, layers/ unpacks, store/ keeps.
+// New makes the service. It does not know containers: their use of an image is a name.
 package images
 
 import (
