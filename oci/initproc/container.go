@@ -2,6 +2,7 @@ package initproc
 
 import (
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ func container(c *initconf.Config, proc int) error {
 	if err := enterCgroups(c, proc); err != nil {
 		return err
 	}
-	membership, err := cgroupText(c, proc)
+	cgroups, err := cgroupText(c, proc)
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func container(c *initconf.Config, proc int) error {
 	if err := insideNames(c, proc); err != nil {
 		return err
 	}
-	if err := fileSystem(c, proc, membership); err != nil {
+	if err := fileSystem(c, cgroups); err != nil {
 		return err
 	}
 	return process(c, proc)
@@ -104,13 +105,17 @@ func enterCgroups(c *initconf.Config, proc int) error {
 }
 
 // cgroupText reads where this process is, while it still sees the whole path.
-func cgroupText(c *initconf.Config, proc int) ([]byte, error) {
-	for i := range c.Mounts {
-		if c.Mounts[i].CgroupView {
-			return kernel.ReadProc(proc, "self/cgroup")
-		}
+func cgroupText(c *initconf.Config, proc int) (mounts.Cgroups, error) {
+	var t mounts.Cgroups
+	if !slices.ContainsFunc(c.Mounts, func(m initconf.Mount) bool { return m.CgroupView }) {
+		return t, nil
 	}
-	return nil, nil
+	var err error
+	if t.Membership, err = kernel.ReadProc(proc, "self/cgroup"); err != nil {
+		return t, err
+	}
+	t.Mountinfo, err = kernel.ReadProc(proc, "self/mountinfo")
+	return t, err
 }
 
 func session(c *initconf.Config) error {
@@ -147,8 +152,8 @@ func insideNames(c *initconf.Config, proc int) error {
 	return namespaces.LoopbackUp()
 }
 
-func fileSystem(c *initconf.Config, proc int, membership []byte) error {
-	x := mounts.New(mounts.Linux{Proc: proc}, membership)
+func fileSystem(c *initconf.Config, cgroups mounts.Cgroups) error {
+	x := mounts.New(mounts.Linux{}, cgroups)
 	if err := x.Prepare(c); err != nil {
 		return err
 	}

@@ -28,14 +28,10 @@ const cgroupAttrs = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_
 // cgroup2 itself, else a tmpfs with the container's own directory of each hierarchy.
 func (x *Executor) cgroupView(m *initconf.Mount) error {
 	attrs := attributes(m.Flags, 0).Set | cgroupAttrs
-	if !hasV1(x.cgroups) {
+	if !hasV1(x.cgroups.Membership) {
 		return x.cgroup2(m, attrs)
 	}
-	mountinfo, err := x.k.Host("self/mountinfo")
-	if err != nil {
-		return err
-	}
-	view := hierarchies(x.cgroups, mountinfo)
+	view := hierarchies(x.cgroups.Membership, x.cgroups.Mountinfo)
 	if len(view) == 0 {
 		return errNoHierarchy
 	}
@@ -101,7 +97,7 @@ func (x *Executor) cgroup2(m *initconf.Mount, attrs uint64) error {
 	tree, err := x.k.Filesystem("cgroup2", "cgroup", nil, int(attrs))
 	if e := kernel.Errno(err); e == syscall.EPERM || e == syscall.EBUSY {
 		own := "/sys/fs/cgroup"
-		for _, l := range parseCgroups(x.cgroups) {
+		for _, l := range parseCgroups(x.cgroups.Membership) {
 			own = path.Join(own, l.path)
 		}
 		if tree, err = x.k.Tree(unix.AT_FDCWD, own, false); err == nil {

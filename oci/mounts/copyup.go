@@ -25,10 +25,16 @@ func copyUp(from, to int) error {
 		return err
 	}
 	defer kernel.Close(dir)
-	if err := copyOwner(to, &st); err != nil {
+	// The descriptor of a new mount is for look-ups only (fsmount(2)).
+	into, err := kernel.Open(to, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0, kernel.NoSymlinks)
+	if err != nil {
 		return err
 	}
-	return copyEntries(dir, to, st.Dev, 0)
+	defer kernel.Close(into)
+	if err := copyOwner(into, &st); err != nil {
+		return err
+	}
+	return copyEntries(dir, into, st.Dev, 0)
 }
 
 func copyEntries(from, to int, dev uint64, depth int) error {

@@ -6,9 +6,8 @@ import (
 	"github.com/slipway-cri/slipway/oci/kernel"
 )
 
-// Linux is the real kernel. Proc is a descriptor of the host's procfs, opened and checked
-// before anything of the container's exists.
-type Linux struct{ Proc int }
+// Linux is the real kernel.
+type Linux struct{}
 
 var _ Kernel = Linux{}
 
@@ -78,9 +77,6 @@ func (Linux) Readlink(fd int) (string, error) { return kernel.Readlinkat(fd, "")
 
 // CopyUp copies a directory's content.
 func (Linux) CopyUp(from, to int) error { return copyUp(from, to) }
-
-// Host reads from the host's procfs; overmounts and links in the way are refused.
-func (l Linux) Host(path string) ([]byte, error) { return kernel.ReadProc(l.Proc, path) }
 
 // Close closes.
 func (Linux) Close(fd int) { kernel.Close(fd) }

@@ -47,8 +47,6 @@ type Files interface {
 	Readlink(fd int) (string, error)
 	// CopyUp copies what is below the directory from into the directory to.
 	CopyUp(from, to int) error
-	// Host reads a file of the host's procfs, by its path below /proc.
-	Host(path string) ([]byte, error)
 	Close(fd int)
 }
 
@@ -90,7 +88,7 @@ type Executor struct {
 	sources []int
 	private bool    // nothing cloned now propagates
 	late    []later // attributes to be set once nothing is created any more
-	cgroups []byte
+	cgroups Cgroups
 	mask    int // an empty read-only directory already attached, -1 until first used
 }
 
@@ -100,9 +98,12 @@ type later struct {
 	set  uint64
 }
 
-// New returns an executor. Cgroups is the text of /proc/self/cgroup from before the
-// cgroup namespace was unshared; it is used for CgroupView mounts only.
-func New(k Kernel, cgroups []byte) *Executor {
+// Cgroups are /proc/self/cgroup and /proc/self/mountinfo from before the cgroup namespace
+// was unshared, which hides what lies above. They are used for CgroupView mounts only.
+type Cgroups struct{ Membership, Mountinfo []byte }
+
+// New returns an executor.
+func New(k Kernel, cgroups Cgroups) *Executor {
 	return &Executor{k: k, root: -1, null: -1, dev: -1, mask: -1, cgroups: cgroups}
 }
 
