@@ -114,26 +114,3 @@ type PSILine struct {
 	Total                uint64
 	Avg10, Avg60, Avg300 float64
 }
-
-// The door itself:
-//
-//	func New(ctx context.Context, l layout.Layout, o Options) (*Runtime, error) // starts or finds the monitor
-//	func (*Runtime) CreateSandbox(ctx, SandboxSpec) (*Sandbox, error)    // clone, pin; undoes itself on error
-//	func (*Runtime) ReleaseSandbox(ctx, id string) error                 // token; waits until the holder has ended, or reaps as PID 1
-//	func (*Runtime) AbortSandbox / RemoveSandbox(ctx, SandboxSpec) error // kill, unpin, remove the cgroup; repeatable
-//	func (*Runtime) Create(ctx, ContainerSpec) (pid int, err error)      // ready at its start gate; undoes itself on error
-//	func (*Runtime) Start(ctx, id string) (time.Time, error)
-//	func (*Runtime) Signal(ctx, id string, sig syscall.Signal) error     // the main process; lifecycle.ErrNotFound when gone
-//	func (*Runtime) KillAll(ctx, id, cgroupPath string) error            // SIGKILL to every process of the cgroup
-//	func (*Runtime) Exec(ctx, id string, ExecSpec, *specs.Spec) (*Exec, error)
-//	func (*Runtime) KillExec(ctx, execID string) error                   // the exec's whole session
-//	func (*Runtime) Resize(ctx, id string, rows, cols uint16) error
-//	func (*Runtime) Attach(ctx, id string, stdin bool) (*Attachment, error)
-//	func (*Runtime) ReopenLog(ctx, id string) error
-//	func (*Runtime) Update(ctx, cgroupPath string, *specs.LinuxResources) error
-//	func (*Runtime) Pause / Resume(ctx, cgroupPath string) error
-//	func (*Runtime) Delete(ctx, id, cgroupPath string) error             // kill what is left, forget, remove the cgroup; repeatable
-//	func (*Runtime) Usage(cgroupPath string) (*Usage, error)
-//	func (*Runtime) Live(ctx) ([]Live, error)
-//	func (*Runtime) SetExitHandler(func(Exit))                           // containers' exits, in order, never concurrently
-//	func (*Runtime) Shutdown(ctx) error                                  // ends the monitor (only when it has no children left)

@@ -32,6 +32,19 @@ func (c *Cgroup) Destroy(ctx context.Context) error {
 	return nil
 }
 
+// RemoveEmpty removes the cgroup where no hierarchy has processes or children in it, with
+// one system call each, and reports whether all of it is gone: the usual end, for which
+// looking first would cost more than trying.
+func (c *Cgroup) RemoveEmpty() bool {
+	gone := true
+	for _, m := range c.mounts() {
+		if rmdir(m+c.path) != nil {
+			gone = false
+		}
+	}
+	return gone
+}
+
 func destroyDir(ctx context.Context, dir string, deadline time.Time) error {
 	for wait := 500 * time.Microsecond; ; wait = min(2*wait, 20*time.Millisecond) {
 		err := rmdir(dir)
