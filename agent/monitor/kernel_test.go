@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -169,6 +170,10 @@ func TestHolders(t *testing.T) {
 		mode  initconf.Mode
 		state State
 	}{{"holder", initconf.ModeHolder, StateExited}, {"reaper", initconf.ModeReaper, StateRunning}} {
+		if c.mode == initconf.ModeReaper && dynamic(t) {
+			t.Log("no reaper: it starts over in an empty root, where a dynamically linked test binary finds no loader")
+			continue
+		}
 		cfg := n.config(c.mode, "")
 		cfg.Root, cfg.Mounts, cfg.Devices, cfg.DevSymlinks, cfg.Args = initconf.Root{}, nil, nil, false, nil
 		cfg.Hostname = "pod"
@@ -193,12 +198,28 @@ func TestHolders(t *testing.T) {
 	if e := n.exit("holder"); e.Code != 0 {
 		t.Errorf("exit %+v", e)
 	}
-	if err := n.client.Forget(n.ctx, "reaper"); !errors.Is(err, lifecycle.ErrState) {
+	n.create("c1", "true")
+	if err := n.client.Forget(n.ctx, "c1"); !errors.Is(err, lifecycle.ErrState) {
 		t.Errorf("forget what lives: %v", err)
 	}
 	if err := n.client.Shutdown(n.ctx, false); !errors.Is(err, lifecycle.ErrState) {
 		t.Errorf("shut down with a child: %v", err)
 	}
+}
+
+// dynamic says whether this binary needs a loader.
+func dynamic(t *testing.T) bool {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return true
+		}
+	}
+	return false
 }
 
 // TestAgentComesBack: the monitor goes on without an agent, and the next one learns all.
