@@ -49,7 +49,7 @@ type Options struct {
 	NoIPv6       bool // choose no IPv6 subnet
 	MTU          int  // 0: that of the default route's link, or 1500
 	NoMasquerade bool // pods' addresses are routable: leave them as they are
-	Hairpin      bool // let a bridge port send back what it received (for L2 NAT by others)
+	Hairpin      bool // let every port send back what it received, not only those of pods with host ports
 	Log          *logrus.Entry
 }
 

@@ -20,14 +20,17 @@ type kernel interface {
 	MakeBridge(b bridgeSpec) (changed []string, index int, err error)
 	// Open enters a pod's namespace; the caller closes what it gets.
 	Open(netns string, ipv6 bool) (namespace, error)
+	// Plug puts the pair's outer end on the bridge and up.
+	Plug(l linkSpec) error
 	// DeleteLink removes a link; no error when there is none.
 	DeleteLink(name string) error
 }
 
 // namespace is a pod's network namespace, entered.
 type namespace interface {
-	AddLink(l linkSpec) error         // the pair, its inner end born inside
-	Configure(in insideSpec) error    // links up, addresses, routes
+	// Connect makes the pair and configures the inside; after an error both or neither
+	// end may be there.
+	Connect(l linkSpec, in insideSpec) error
 	Inspect() ([]netip.Prefix, error) // the inner end's addresses; an error when it is down
 	Close() error
 }
@@ -225,7 +228,13 @@ func (realKernel) Open(netns string, ipv6 bool) (namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns := &realNamespace{file: f}
+	// Not /proc/self: the main thread may be away in a pod's namespace just now.
+	node, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	ns := &realNamespace{file: f, node: node}
 	err = rtnl.Within(int(f.Fd()), func() error {
 		if ipv6 {
 			// Nobody on this bridge is a router to be believed (see bridgeSysctls).
@@ -237,7 +246,7 @@ func (realKernel) Open(netns string, ipv6 bool) (namespace, error) {
 		return err
 	})
 	if err != nil {
-		_ = f.Close()
+		_, _ = f.Close(), node.Close()
 		return nil, fmt.Errorf("enter %s: %w", netns, err)
 	}
 	return ns, nil

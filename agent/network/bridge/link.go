@@ -31,35 +31,20 @@ type insideSpec struct {
 }
 
 type realNamespace struct {
-	file *os.File
-	conn *rtnl.Conn
+	file, node *os.File
+	conn       *rtnl.Conn
 }
 
 func (n *realNamespace) Close() error {
-	return errors.Join(n.conn.Close(), n.file.Close())
+	return errors.Join(n.conn.Close(), n.file.Close(), n.node.Close())
 }
 
-// AddLink makes the pair with one message: the inner end born in the namespace, the
-// outer one on the bridge and up. The socket is the node's.
-func (n *realNamespace) AddLink(l linkSpec) error {
-	c, err := rtnl.Dial()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	reqs := []*nl.NetlinkRequest{addVeth(l, int(n.file.Fd()))}
-	if l.hairpin {
-		reqs = append(reqs, setHairpin(l.host))
-	}
-	if err := c.Do(reqs...); err != nil {
-		return fmt.Errorf("add link %s: %w", l.host, err)
-	}
-	return nil
-}
-
-func (n *realNamespace) Configure(in insideSpec) error {
-	reqs := []*nl.NetlinkRequest{linkUp(1), linkUp(ifaceIndex)}
-	names := []string{"bring up lo", "bring up " + Iface}
+// Connect does everything inside with one system call. The pair is made from the pod's
+// side, since only the end whose namespace the socket is in may choose its index
+// (veth_newlink), and the outer end is born in the node's namespace.
+func (n *realNamespace) Connect(l linkSpec, in insideSpec) error {
+	reqs := []*nl.NetlinkRequest{addVeth(l, int(n.node.Fd())), loopbackUp()}
+	names := []string{"add link " + l.host + " with " + Iface, "bring up lo"}
 	for _, p := range in.ips {
 		reqs, names = append(reqs, addAddr(p)), append(names, "add address "+p.String())
 	}
@@ -69,9 +54,27 @@ func (n *realNamespace) Configure(in insideSpec) error {
 	err := n.conn.Do(reqs...)
 	var first *rtnl.Error
 	if errors.As(err, &first) && first.Index < len(names) {
-		return fmt.Errorf("%s: %w", names[first.Index], err)
+		// What comes after the first refusal mostly follows from it.
+		return fmt.Errorf("%s: %w", names[first.Index], first)
 	}
 	return err
+}
+
+// Plug puts the outer end on the bridge and up.
+func (realKernel) Plug(l linkSpec) error {
+	c, err := rtnl.Dial()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	reqs := []*nl.NetlinkRequest{plug(l)}
+	if l.hairpin {
+		reqs = append(reqs, setHairpin(l.host))
+	}
+	if err := c.Do(reqs...); err != nil {
+		return fmt.Errorf("put link %s on the bridge: %w", l.host, err)
+	}
+	return nil
 }
 
 func (n *realNamespace) Inspect() (addrs []netip.Prefix, err error) {
@@ -103,28 +106,37 @@ func (n *realNamespace) Inspect() (addrs []netip.Prefix, err error) {
 	return addrs, nil
 }
 
-func addVeth(l linkSpec, nsFD int) *nl.NetlinkRequest {
+func addVeth(l linkSpec, nodeFD int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
+	msg.Index, msg.Flags, msg.Change = ifaceIndex, unix.IFF_UP, unix.IFF_UP
 	req.AddData(msg)
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(l.host)))
-	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, l.hostAddr))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(Iface)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, l.podMAC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(l.mtu))))
-	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(l.bridge))))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
-	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC).Index = ifaceIndex
-	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(Iface))
-	peer.AddRtAttr(unix.IFLA_ADDRESS, l.podMAC)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(l.host))
+	peer.AddRtAttr(unix.IFLA_ADDRESS, l.hostAddr)
 	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(l.mtu)))
-	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(nsFD)))
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(nodeFD)))
 	req.AddData(info)
 	return req
 }
 
-// setHairpin goes by name, since the index is not known yet.
+// plug goes by name, since the index is not known.
+func plug(l linkSpec) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(l.host)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(l.bridge))))
+	return req
+}
+
 func setHairpin(host string) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
@@ -143,10 +155,10 @@ func deleteLink(name string) *nl.NetlinkRequest {
 	return req
 }
 
-func linkUp(index int32) *nl.NetlinkRequest {
+func loopbackUp() *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index, msg.Flags, msg.Change = index, unix.IFF_UP, unix.IFF_UP
+	msg.Index, msg.Flags, msg.Change = 1, unix.IFF_UP, unix.IFF_UP
 	req.AddData(msg)
 	return req
 }

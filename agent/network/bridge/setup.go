@@ -80,35 +80,37 @@ func (d *Driver) setup(ctx context.Context, n *node, p network.Pod) (_ *network.
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	if err := d.addLink(ns, n, att); err != nil {
-		return nil, err
-	}
 	undo = append(undo, func() error { return d.kernel.DeleteLink(att.host) })
-	if err := ns.Configure(in); err != nil {
+	if err := d.link(ns, n, att, in, len(p.Ports) > 0); err != nil {
 		return nil, err
 	}
 	return &network.Result{IPs: in.ips, Iface: Iface, HostIface: att.host, Gateways: in.gateways}, nil
 }
 
-// addLink makes the pair. A link of that name which no pod has is left over from a set-up
-// that was cut short: it is replaced.
-func (d *Driver) addLink(ns namespace, n *node, att *attachment) error {
+// link makes the pair and plugs it in. A link of that name which no pod has is left over
+// from a set-up that was cut short: it is replaced.
+//
+// A pod with host ports may send to its own: where br_netfilter is on (and a node of a
+// cluster mostly has it), the kernel bridges such a packet straight back to its port
+// instead of routing it, so the port must let it through.
+func (d *Driver) link(ns namespace, n *node, att *attachment, in insideSpec, ports bool) error {
 	l := linkSpec{
-		host: att.host, bridge: n.index, mtu: n.mtu, hairpin: d.o.Hairpin,
+		host: att.host, bridge: n.index, mtu: n.mtu, hairpin: d.o.Hairpin || ports,
 		hostAddr: hardwareAddr(hostSide, att.ips[0]), podMAC: hardwareAddr(podSide, att.ips[0]),
 	}
-	err := ns.AddLink(l)
+	err := ns.Connect(l, in)
 	if errors.Is(err, unix.EEXIST) {
 		if err := d.kernel.DeleteLink(att.host); err != nil {
 			return err
 		}
-		err = ns.AddLink(l)
+		err = ns.Connect(l, in)
 	}
-	if err == nil {
+	if err != nil {
+		return err
+	}
+	if err = d.kernel.Plug(l); err == nil {
 		return nil
 	}
-	// The pair may exist although a later message of the batch was refused.
-	err = errors.Join(err, d.kernel.DeleteLink(att.host))
 	if s, serr := d.kernel.Survey(d.o.Bridge); serr == nil && s.bridge != n.index {
 		return errors.Join(errBridgeGone, err)
 	}
