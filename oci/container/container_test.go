@@ -26,7 +26,7 @@ const newAll = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.C
 // self is this test binary as slipway-init.
 var self = sync.OnceValues(func() (*os.File, error) { return container.InitMemfd("/proc/self/exe") })
 
-func initBinary(t *testing.T) *os.File {
+func initBinary(t testing.TB) *os.File {
 	t.Helper()
 	f, err := self()
 	if err != nil {
@@ -41,7 +41,7 @@ var applets = []string{
 }
 
 // rootfs makes a root file system with busybox.
-func rootfs(t *testing.T) string {
+func rootfs(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{"bin", "dev", "proc", "sys", "tmp", "etc"} {
@@ -106,7 +106,7 @@ func config(root string, args ...string) *initconf.Config {
 
 // launch clones c with flags; output is what the container writes to stdout and stderr.
 // The process is killed and reaped when the test ends, if it still is there.
-func launch(t *testing.T, c *initconf.Config, flags uintptr, more ...func(*container.Launch)) (*container.Process, func() string) {
+func launch(t testing.TB, c *initconf.Config, flags uintptr, more ...func(*container.Launch)) (*container.Process, func() string) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -139,7 +139,7 @@ func launch(t *testing.T, c *initconf.Config, flags uintptr, more ...func(*conta
 	return p, func() string { return <-text }
 }
 
-func wait(t *testing.T, p *container.Process) int {
+func wait(t testing.TB, p *container.Process) int {
 	t.Helper()
 	var ws unix.WaitStatus
 	for {
@@ -158,7 +158,7 @@ func wait(t *testing.T, p *container.Process) int {
 	return ws.ExitStatus()
 }
 
-func ready(t *testing.T, p *container.Process) *os.File {
+func ready(t testing.TB, p *container.Process) *os.File {
 	t.Helper()
 	if err := p.Release(); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,14 @@ const maxConfig = 16 << 20
 
 // Main leads the life that the configuration at FDConfig asks for. It does not return.
 // The caller must be on the process's first thread: in main's or a package's init.
-func Main() {
+func Main() { lead(false) }
+
+// MainOfTest is Main for a program that may need a loader, as a test binary with the race
+// detector does: a reaper then cannot start over in an empty root and stays as it is,
+// without the protection that brings.
+func MainOfTest() { lead(true) }
+
+func lead(loader bool) {
 	runtime.LockOSThread()
 	if _, again := syscall.Getenv(reaperEnv); again {
 		reap()
@@ -43,7 +50,7 @@ func Main() {
 	if err != nil {
 		usage(err)
 	}
-	err = run(c)
+	err = run(c, loader)
 	if errors.Is(err, child.ErrAborted) {
 		syscall.Exit(child.ExitAborted)
 	}
@@ -51,7 +58,7 @@ func Main() {
 	syscall.Exit(exitFailed)
 }
 
-func run(c *initconf.Config) error {
+func run(c *initconf.Config, loader bool) error {
 	// Modes of files that are made below are what the plan says.
 	syscall.Umask(0)
 	keep := uint(fdSelf) // what else the parent leaked must not be there at the first chdir (CVE-2024-21626)
@@ -73,7 +80,7 @@ func run(c *initconf.Config) error {
 	case initconf.ModeHolder:
 		return hold(c, proc)
 	case initconf.ModeReaper:
-		return becomeReaper(c, proc)
+		return becomeReaper(c, proc, loader)
 	}
 	return &fs.PathError{Op: "configuration", Path: "mode", Err: syscall.EINVAL}
 }

@@ -53,7 +53,7 @@ func furnish(c *initconf.Config, proc int) error {
 // and can look at it through procfs, so it gives up its view of the host's files and
 // every privilege, and then starts over: of a process with threads only an exec leaves
 // nothing behind, and the signals blocked now are blocked for all its threads then.
-func becomeReaper(c *initconf.Config, proc int) error {
+func becomeReaper(c *initconf.Config, proc int, loader bool) error {
 	if err := furnish(c, proc); err != nil {
 		return err
 	}
@@ -73,7 +73,11 @@ func becomeReaper(c *initconf.Config, proc int) error {
 	if err := kernel.CloseRange(initconf.FDReport+1, kernel.LastFD, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
-	return kernel.Execveat(fdSelf, []string{"slipway-init"}, []string{reaperEnv + "=1", "GOMAXPROCS=1"})
+	err := kernel.Execveat(fdSelf, []string{"slipway-init"}, []string{reaperEnv + "=1", "GOMAXPROCS=1"})
+	if loader && kernel.Errno(err) == syscall.ENOENT {
+		reap()
+	}
+	return err
 }
 
 // emptyRoot leaves this thread, in a mount namespace of its own, with nothing but an

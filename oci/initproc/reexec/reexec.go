@@ -1,5 +1,5 @@
 // Package reexec makes a program its own slipway-init: imported for its effect, it runs
-// initproc.Main instead of the program when argv[0] says so. Test binaries use it together
+// initproc.MainOfTest instead of the program when argv[0] says so. Test binaries use it together
 // with container.InitMemfd("/proc/self/exe"); production has the small binary.
 package reexec
 
@@ -13,6 +13,6 @@ import (
 // TestMain may not.
 func init() {
 	if len(os.Args) > 0 && os.Args[0] == "slipway-init" {
-		initproc.Main()
+		initproc.MainOfTest()
 	}
 }
