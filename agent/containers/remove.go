@@ -1,0 +1,72 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/slipway-cri/slipway/agent/inventory"
+	"github.com/slipway-cri/slipway/agent/lifecycle"
+)
+
+// Remove ends the container if it still runs, and forgets it with its writable layer. It may be
+// repeated; an unknown id is no error.
+func (c *Containers) Remove(ctx context.Context, id string) error {
+	e, err := c.inv.Find(id)
+	if errors.Is(err, lifecycle.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.remove(ctx, e)
+}
+
+func (c *Containers) remove(ctx context.Context, e *inventory.Entry[Container]) error {
+	release, err := e.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := c.killHeld(ctx, e); err != nil {
+		return err
+	}
+	err = e.Set(func(v *Container) (err error) {
+		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerRemove)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.delete(ctx, e); err != nil {
+		return fmt.Errorf("remove container %s: %w", e.ID, err)
+	}
+	if err := c.forget(e.ID); err != nil {
+		return fmt.Errorf("remove container %s: %w", e.ID, err)
+	}
+	e.Drop()
+	return nil
+}
+
+// forget removes what a container has on disk, its record last, and its hold on the image.
+func (c *Containers) forget(id string) error {
+	dir := c.o.Layout.ContainerDir(id)
+	for _, d := range []string{"upper", "work", "volumes"} {
+		if err := os.RemoveAll(filepath.Join(dir, d)); err != nil {
+			return err
+		}
+	}
+	if err := c.store.Remove(id); err != nil {
+		return err
+	}
+	c.o.Images.Release(id)
+	c.dropEnd(id)
+	return nil
+}
+
+// RemovePod removes every container of a pod. The caller holds the pod's slot.
+func (c *Containers) RemovePod(ctx context.Context, podID string) error {
+	return each(c.ofPod(podID), func(e *inventory.Entry[Container]) error { return c.remove(ctx, e) })
+}

@@ -1,0 +1,115 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-cri/slipway/agent/inventory"
+	"github.com/slipway-cri/slipway/agent/lifecycle"
+	"github.com/slipway-cri/slipway/agent/recovery"
+	"github.com/slipway-cri/slipway/agent/runtime"
+)
+
+// Load reads the records and marks the images' layers as used. What did not parse is set aside with a warning.
+func (c *Containers) Load() error {
+	good, bad, empty, err := c.store.All()
+	if err != nil {
+		return err
+	}
+	for _, b := range bad {
+		c.o.Log.WithField("container", b.ID).WithError(b.Err).Warn("container record set aside; what it left is cleaned")
+	}
+	for _, id := range empty { // a creation or a removal was cut off beside its record
+		if err := c.store.Remove(id); err != nil {
+			c.o.Log.WithField("container", id).WithError(err).Warn("directory without a record cannot be removed")
+		}
+	}
+	for _, r := range good {
+		v, boot, err := decode(r)
+		if err != nil {
+			c.o.Log.WithField("container", r.ID).WithError(err).Warn("container record does not parse; what it left is cleaned")
+			continue
+		}
+		if boot != c.o.BootID && !dead(v.State) {
+			lose(v)
+		}
+		c.inv.Restore(v.ID, key(v.PodID, v.Config), v)
+		if dead(v.State) {
+			end := c.end(v.ID)
+			end.once.Do(func() { close(end.exited) })
+		}
+		if _, err := c.o.Images.Use(v.ImageID, v.ID); err != nil {
+			c.o.Log.WithField("container", v.ID).WithError(err).Warn("image of the container is gone")
+		}
+	}
+	return nil
+}
+
+// lose makes a snapshot that of a container whose end nobody saw.
+func lose(v *Container) {
+	v.State = lifecycle.ContainerExited
+	v.apply(runtime.Exit{Code: 255, Unknown: true, FinishedAt: time.Now()})
+}
+
+// Reconcile brings the records and what the monitor says together: exits that happened while no agent
+// ran are applied, creations that were cut off are undone, and processes without a record are
+// ended. live is the monitor's list.
+func (c *Containers) Reconcile(ctx context.Context, live []runtime.Live) error {
+	byID := map[string]*runtime.Live{}
+	for i := range live {
+		if !live[i].Holder && !live[i].Exec {
+			byID[live[i].ID] = &live[i]
+		}
+	}
+	var errs []error
+	for _, v := range c.inv.List() {
+		if err := c.reconcile(ctx, c.inv.Peek(v.ID), byID[v.ID]); err != nil {
+			errs = append(errs, fmt.Errorf("container %s: %w", v.ID, err))
+		}
+		delete(byID, v.ID)
+	}
+	for id := range byID {
+		if err := c.o.Runtime.Delete(ctx, id, ""); err != nil {
+			errs = append(errs, fmt.Errorf("container %s, which has no record: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Containers) reconcile(ctx context.Context, e *inventory.Entry[Container], live *runtime.Live) error {
+	v := e.Snapshot()
+	switch recovery.Container(v.State, live) {
+	case recovery.Undo:
+		if err := c.o.Runtime.Delete(ctx, e.ID, v.CgroupPath); err != nil {
+			return err
+		}
+		if err := c.forget(e.ID); err != nil {
+			return err
+		}
+		e.Drop()
+	case recovery.Running:
+		return e.Set(func(v *Container) error {
+			v.State, v.Pid = lifecycle.ContainerRunning, live.Pid
+			if v.StartedAt.IsZero() {
+				v.StartedAt = live.StartedAt
+			}
+			return nil
+		})
+	case recovery.Waiting:
+		return e.Set(func(v *Container) error {
+			v.State, v.Pid = lifecycle.ContainerCreated, live.Pid
+			return nil
+		})
+	case recovery.Exited:
+		c.Exited(*live.Exit)
+	case recovery.Lost:
+		c.Exited(runtime.Exit{ID: e.ID, Code: 255, Unknown: true, FinishedAt: time.Now()})
+	case recovery.Reclaim:
+		return c.delete(ctx, e)
+	case recovery.Remove:
+		return c.remove(ctx, e)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-cri/slipway/agent/inventory"
+	"github.com/slipway-cri/slipway/agent/lifecycle"
+)
+
+// startFailedCode is the exit code of a container whose program could not be executed, as the field has it.
+const startFailedCode = 128
+
+// Start opens the container's start gate. It returns when the program has been executed, or
+// with the reason why it could not be. A retry after a time-out finds it running and is no error.
+func (c *Containers) Start(ctx context.Context, id string) error {
+	e, err := c.inv.Find(id)
+	if err != nil {
+		return err
+	}
+	release, err := e.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	v := e.Snapshot()
+	pod, err := c.o.Pods.Get(v.PodID)
+	if err != nil {
+		return err
+	}
+	if pod.State != lifecycle.PodReady {
+		return fmt.Errorf("start container %s: pod %s is %s: %w", id, pod.ID, pod.State, lifecycle.ErrState)
+	}
+	if v.State == lifecycle.ContainerRunning {
+		return nil
+	}
+	if v.State != lifecycle.ContainerStarting { // an earlier call's intent is taken up where it ended
+		if err := c.move(e, lifecycle.ContainerStart); err != nil {
+			return fmt.Errorf("start container %s: %w", id, err)
+		}
+	}
+	at, err := c.o.Runtime.Start(ctx, e.ID)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start container %s: %w", id, err), c.startFailed(ctx, e, err))
+	}
+	return e.SetEvenUnsaved(func(v *Container) (err error) {
+		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerStarted)
+		if v.StartedAt.IsZero() {
+			v.StartedAt = at
+		}
+		return err
+	})
+}
+
+func (c *Containers) move(e *inventory.Entry[Container], event lifecycle.ContainerEvent) error {
+	return e.Set(func(v *Container) (err error) {
+		v.State, err = lifecycle.NextContainer(v.State, event)
+		return err
+	})
+}
+
+// startFailed records why the program did not run. When the caller has left, or the monitor
+// could not be asked, nothing is known yet: the state stays, and a retry takes it up.
+func (c *Containers) startFailed(ctx context.Context, e *inventory.Entry[Container], cause error) error {
+	if ctx.Err() != nil || errors.Is(cause, lifecycle.ErrUnavailable) {
+		return nil
+	}
+	return e.SetEvenUnsaved(func(v *Container) (err error) {
+		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerStartFailed)
+		v.ExitCode, v.Reason, v.Message, v.Pid = startFailedCode, "StartError", cause.Error(), 0
+		if v.FinishedAt.IsZero() {
+			v.FinishedAt = time.Now()
+		}
+		return err
+	})
+}

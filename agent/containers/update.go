@@ -1,0 +1,81 @@
+package containers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"google.golang.org/protobuf/proto"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/slipway-cri/slipway/agent/inventory"
+	"github.com/slipway-cri/slipway/agent/lifecycle"
+	"github.com/slipway-cri/slipway/agent/ocispec"
+)
+
+// Update changes the resources of a created or running container, and what status reports of them.
+// Fields that are zero stay as they are.
+func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxContainerResources, annotations map[string]string) error {
+	res, err := ocispec.Resources(r, c.o.Host)
+	if err != nil {
+		return err
+	}
+	return c.held(ctx, id, func(e *inventory.Entry[Container]) error {
+		v := e.Snapshot()
+		if v.State != lifecycle.ContainerCreated && v.State != lifecycle.ContainerRunning {
+			return fmt.Errorf("update container %s: it is %s: %w", id, v.State, lifecycle.ErrState)
+		}
+		if err := c.o.Runtime.Update(ctx, v.CgroupPath, res); err != nil {
+			return fmt.Errorf("update container %s: %w", id, err)
+		}
+		return e.Set(func(v *Container) error {
+			v.Config = updated(v.Config, r, annotations)
+			return nil
+		})
+	})
+}
+
+// updated is a copy of cfg with what r sets. Snapshots are immutable, so cfg stays.
+func updated(cfg *runtimeapi.ContainerConfig, r *runtimeapi.LinuxContainerResources, annotations map[string]string) *runtimeapi.ContainerConfig {
+	next := proto.CloneOf(cfg)
+	if next.Linux == nil {
+		next.Linux = &runtimeapi.LinuxContainerConfig{}
+	}
+	if next.Linux.Resources == nil {
+		next.Linux.Resources = &runtimeapi.LinuxContainerResources{}
+	}
+	if r != nil {
+		proto.Merge(next.Linux.Resources, r)
+	}
+	if len(annotations) > 0 {
+		if next.Annotations == nil {
+			next.Annotations = map[string]string{}
+		}
+		maps.Copy(next.Annotations, annotations)
+	}
+	return next
+}
+
+// ReopenLog makes the monitor open the log path anew, after a rotation by rename.
+func (c *Containers) ReopenLog(ctx context.Context, id string) error {
+	return c.held(ctx, id, func(e *inventory.Entry[Container]) error {
+		if v := e.Snapshot(); v.State != lifecycle.ContainerRunning {
+			return fmt.Errorf("reopen the log of container %s: it is %s: %w", id, v.State, lifecycle.ErrState)
+		}
+		return c.o.Runtime.ReopenLog(ctx, e.ID)
+	})
+}
+
+// held runs f under the slot of a container that must exist.
+func (c *Containers) held(ctx context.Context, id string, f func(*inventory.Entry[Container]) error) error {
+	e, err := c.inv.Find(id)
+	if err != nil {
+		return err
+	}
+	release, err := e.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return f(e)
+}
