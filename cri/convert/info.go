@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-cri/slipway/agent/containers"
 	"github.com/slipway-cri/slipway/agent/images"
 	"github.com/slipway-cri/slipway/agent/pods"
+	"github.com/slipway-cri/slipway/agent/steps"
 )
 
 // Verbose info is a map of names to JSON; crictl inspect prints it. Names in the
@@ -25,6 +26,7 @@ type podInfo struct {
 	State          string                       `json:"state"`
 	HostInterface  string                       `json:"hostInterface,omitempty"`
 	NetworkResult  json.RawMessage              `json:"cniResult,omitempty"`
+	Timeline       []steps.Took                 `json:"timeline,omitempty"` // nanoseconds
 	Config         *runtimeapi.PodSandboxConfig `json:"config"`
 }
 
@@ -33,7 +35,7 @@ func PodInfo(p *pods.Pod) (map[string]string, error) {
 	i := podInfo{
 		Pid: p.PID, NetNS: p.NetNS, IPCNS: p.IPCNS, UTSNS: p.UTSNS,
 		CgroupPath: p.CgroupPath, RuntimeHandler: p.RuntimeHandler,
-		State: string(p.State), Config: p.Config,
+		State: string(p.State), Timeline: p.Timeline, Config: p.Config,
 	}
 	if n := p.Network; n != nil {
 		i.HostInterface = n.HostIface
@@ -50,7 +52,6 @@ type containerInfo struct {
 	State      string                      `json:"state"`
 	CgroupPath string                      `json:"cgroupPath,omitempty"`
 	StopSignal string                      `json:"stopSignal,omitempty"`
-	Restarts   uint32                      `json:"restartCount"`
 	Config     *runtimeapi.ContainerConfig `json:"config"`
 }
 
@@ -58,7 +59,7 @@ type containerInfo struct {
 func ContainerInfo(c *containers.Container) (map[string]string, error) {
 	return Document("info", containerInfo{
 		SandboxID: c.PodID, Pid: c.Pid, State: string(c.State), CgroupPath: c.CgroupPath,
-		StopSignal: c.StopSignal, Restarts: c.RestartCount, Config: c.Config,
+		StopSignal: c.StopSignal, Config: c.Config,
 	})
 }
 

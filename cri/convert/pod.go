@@ -75,11 +75,6 @@ func podNamespaces(cfg *runtimeapi.PodSandboxConfig) *runtimeapi.NamespaceOption
 	return &runtimeapi.NamespaceOption{}
 }
 
-// HostNetwork tells whether the pod lives in the node's network namespace.
-func HostNetwork(cfg *runtimeapi.PodSandboxConfig) bool {
-	return podNamespaces(cfg).GetNetwork() == runtimeapi.NamespaceMode_NODE
-}
-
 // nanos is t in nanoseconds of Unix time; the zero time is 0, CRI's "not specified".
 func nanos(t time.Time) int64 {
 	if t.IsZero() {

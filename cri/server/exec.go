@@ -66,14 +66,18 @@ func (s *Server) Exec(_ context.Context, r *runtimeapi.ExecRequest) (*runtimeapi
 	})
 }
 
-// Attach prepares an endpoint for the streams of the container's own process.
+// Attach prepares an endpoint for the streams of the container's own process. One may
+// attach before the start, so as to miss nothing of the output.
 func (s *Server) Attach(_ context.Context, r *runtimeapi.AttachRequest) (*runtimeapi.AttachResponse, error) {
 	if s.Streams == nil {
 		return nil, noStreams()
 	}
-	c, err := s.running(r.GetContainerId())
+	c, err := s.Containers.Get(r.GetContainerId())
 	if err != nil {
 		return nil, err
+	}
+	if c.State != lifecycle.ContainerRunning && c.State != lifecycle.ContainerCreated {
+		return nil, fmt.Errorf("container %s is %s, neither running nor created: %w", c.ID, c.State, lifecycle.ErrState)
 	}
 	return s.Streams.GetAttach(&runtimeapi.AttachRequest{
 		ContainerId: c.ID, Tty: r.GetTty(),

@@ -46,6 +46,8 @@ type Options struct {
 	Handlers      []Handler // nil: "" and "slipway" without features
 	Features      Features
 	Config        any // shown as JSON by a verbose Status; no secrets
+	// Register adds further gRPC services to the socket; may be nil.
+	Register func(grpc.ServiceRegistrar)
 	// Log takes one line per failed call; nil is logrus' standard logger.
 	Log *logrus.Logger
 }
@@ -86,6 +88,9 @@ func New(o Options) (*Server, error) {
 	)
 	runtimeapi.RegisterRuntimeServiceServer(s.grpc, s)
 	runtimeapi.RegisterImageServiceServer(s.grpc, s)
+	if o.Register != nil {
+		o.Register(s.grpc)
+	}
 	return s, nil
 }
 
