@@ -284,6 +284,17 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestValidateProcess(t *testing.T) {
+	if err := ValidateProcess(good().Process); err != nil {
+		t.Error(err)
+	}
+	for _, p := range []*specs.Process{nil, {}, {Args: []string{"a\x00b"}}} {
+		if err := ValidateProcess(p); !errors.Is(err, ErrInvalid) || !strings.HasPrefix(err.Error(), "process") {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+}
+
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, os.ErrClosed }

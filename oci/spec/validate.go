@@ -56,7 +56,11 @@ func Validate(s *specs.Spec) error {
 // ValidateProcess checks the process of an exec.
 func ValidateProcess(p *specs.Process) error {
 	c := &checker{}
-	c.process(p)
+	if p == nil {
+		c.invalid("process: missing")
+	} else {
+		c.process(p)
+	}
 	return errors.Join(c.errs...)
 }
 

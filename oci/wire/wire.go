@@ -9,6 +9,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // ErrShort reports a message that ends inside a value or whose length prefix
@@ -20,6 +21,9 @@ type Writer struct{ buf []byte }
 
 // Bytes returns what has been written so far; it aliases the Writer's buffer.
 func (w *Writer) Bytes() []byte { return w.buf }
+
+// Grow makes room for n more bytes, so that a message of known size is allocated once.
+func (w *Writer) Grow(n int) { w.buf = slices.Grow(w.buf, n) }
 
 // Uint appends v as an unsigned varint.
 func (w *Writer) Uint(v uint64) { w.buf = binary.AppendUvarint(w.buf, v) }
