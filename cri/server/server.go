@@ -94,6 +94,9 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
+// Registrar takes further services for the same socket, before Serve.
+func (s *Server) Registrar() grpc.ServiceRegistrar { return s.grpc }
+
 // Serve answers calls on l until Stop, which makes it return nil.
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.grpc.Serve(l); err != nil {
