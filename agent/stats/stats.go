@@ -1,5 +1,7 @@
 // Package stats turns cgroup readings, the network namespace's counters and the writable
-// layer's size into usage of pods and containers.
+// layer's size into usage of pods and containers. It keeps what a rate and a cached size
+// need, nothing else; it owns no pod and no container. All methods may be called
+// concurrently; a list is one pass without a goroutine for each entry.
 package stats
 
 import (
@@ -35,10 +37,3 @@ type Pod struct {
 	Interfaces []Interface // eth0 first
 	Containers []Container
 }
-
-// Service (implemented by *Stats):
-//
-//	Container(ctx, id string) (*Container, error)
-//	Containers(ctx, filter func(*containers.Container) bool) ([]Container, error)
-//	Pod(ctx, id string) (*Pod, error)
-//	Pods(ctx, filter func(*pods.Pod) bool) ([]Pod, error)
