@@ -22,20 +22,29 @@ func readCounters(ctx context.Context, pins []string) (map[string][]Interface, e
 	if len(pins) == 0 {
 		return nil, nil
 	}
-	type result struct {
-		links map[string][]Interface
-		err   error
-	}
-	done := make(chan result, 1)
+	var links map[string][]Interface
+	var err error
+	throwAway(func() { links, err = enterEach(ctx, pins) })
+	return links, err
+}
+
+// throwAway runs f on a thread that ends with it. The process's first thread does not
+// end: it would stay in the last namespace, keep it alive, and show in /proc/self.
+func throwAway(f func()) {
+	done := make(chan struct{})
 	go func() {
-		// Never unlocked: the runtime ends the thread with the goroutine.
 		runtime.LockOSThread()
-		var r result
-		r.links, r.err = enterEach(ctx, pins)
-		done <- r
+		if unix.Gettid() == unix.Getpid() {
+			throwAway(f) // on another, since this one is taken until it returns
+			runtime.UnlockOSThread()
+			close(done)
+			return
+		}
+		f()
+		close(done)
+		// Never unlocked: the Go runtime ends the thread with the goroutine.
 	}()
-	r := <-done
-	return r.links, r.err
+	<-done
 }
 
 func enterEach(ctx context.Context, pins []string) (map[string][]Interface, error) {

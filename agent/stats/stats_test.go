@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -270,16 +269,13 @@ func TestCounters(t *testing.T) {
 	if err := os.WriteFile(pin, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is in the new namespace
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
+	var err error
+	throwAway(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			err = unix.Mount("/proc/thread-self/ns/net", pin, "", unix.MS_BIND, "")
 		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
