@@ -72,7 +72,7 @@ func process(c *initconf.Config, proc int) error {
 			return err
 		}
 	}
-	return exec(c.Args, env)
+	return become(c.Args, env)
 }
 
 // gate reports Ready and waits at the start gate, where the mode has one. A parent that
@@ -150,9 +150,9 @@ func ownStreams(uid uint32) {
 // defaultPath is searched when the environment has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// exec runs args[0], looked up in the PATH of env. It returns only on error: EACCES if
+// become runs args[0], looked up in the PATH of env. It returns only on error: EACCES if
 // something was found that may not be run, else what the last attempt said.
-func exec(args, env []string) error {
+func become(args, env []string) error {
 	if len(args) == 0 || args[0] == "" {
 		return &fs.PathError{Op: "exec", Err: syscall.ENOENT}
 	}
