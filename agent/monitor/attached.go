@@ -178,7 +178,7 @@ func (a *attached) read(w *worker) bool {
 	for {
 		n, _, err := unix.Recvfrom(a.fd, buf, unix.MSG_DONTWAIT)
 		switch {
-		case err == unix.EINTR:
+		case err == unix.EINTR, err == errUnread:
 			continue
 		case err == unix.EAGAIN:
 			return true

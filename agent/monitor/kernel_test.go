@@ -140,7 +140,7 @@ func TestLaunchThatFails(t *testing.T) {
 	if list, err := n.client.List(n.ctx); err != nil || len(list) != 0 {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	n.await("the monitor's descriptors as before", func() bool { return n.fds() == before })
+	n.balanced(before)
 	n.create("c1", "true") // the id is free
 	if _, err := n.launch(n.config(initconf.ModeContainer, "true"), LaunchRequest{ID: "c1", Kind: KindContainer}); !errors.Is(err, lifecycle.ErrExists) {
 		t.Errorf("twice the same id: %v", err)

@@ -99,7 +99,7 @@ func (l *logFile) recover() bool {
 	if n > 0 {
 		l.rest, l.dropped = note[n:], 0
 	}
-	return err == nil
+	return err == nil && l.complete()
 }
 
 func (l *logFile) complete() bool {

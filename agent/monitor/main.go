@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -39,10 +41,11 @@ type options struct {
 	maxLine, readyFD    int
 }
 
-func parseFlags(args []string) (options, error) {
+func parseFlags(args []string, usage io.Writer) (options, error) {
 	var o options
 	var state string
 	f := flag.NewFlagSet(Name, flag.ContinueOnError)
+	f.SetOutput(usage)
 	f.StringVar(&state, "state", "", "the agent's state `directory`: where monitor.sock and exits/ are")
 	f.StringVar(&o.socket, "socket", "", "`path` of the socket")
 	f.StringVar(&o.exits, "exits", "", "`directory` of exit records")
@@ -81,7 +84,7 @@ func or(s, otherwise string) string {
 
 // Main is the program slipway-monitor; it returns its exit status.
 func Main() int {
-	o, err := parseFlags(os.Args[1:])
+	o, err := parseFlags(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -163,6 +166,10 @@ func harden() error {
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
+	}
+	// What the agent left open at our start must not go on to our children.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return os.NewSyscallError("close_range", err)
 	}
 	unix.Umask(0o027)
 	_, _ = unix.Setsid() // EPERM: it leads one already

@@ -243,6 +243,17 @@ func (n *node) fds() string {
 	return fmt.Sprintf("%d\n%s", len(all), strings.Join(all, "\n"))
 }
 
+// balanced waits until the monitor has the descriptors of before.
+func (n *node) balanced(before string) {
+	n.t.Helper()
+	for end := time.Now().Add(5 * time.Second); n.fds() != before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			n.t.Errorf("the monitor had the descriptors %s\nand has %s", before, n.fds())
+			return
+		}
+	}
+}
+
 // await waits for a condition of the kernel's that has no event.
 func (n *node) await(what string, ok func() bool) {
 	n.t.Helper()
@@ -291,7 +302,7 @@ func TestContainerLogsAndExit(t *testing.T) {
 	if _, err := ReadExit(filepath.Join(n.cfg.State, "exits"), "c1"); err == nil {
 		t.Error("the record outlives Forget")
 	}
-	n.await("the monitor's descriptors as before", func() bool { return n.fds() == before })
+	n.balanced(before)
 }
 
 func TestSignals(t *testing.T) {
@@ -354,7 +365,7 @@ func TestFiftyContainers(t *testing.T) {
 	if list, err := n.client.List(n.ctx); err != nil || len(list) != 50 {
 		t.Errorf("%d entries, %v", len(list), err)
 	}
-	n.await("the monitor's descriptors as before", func() bool { return n.fds() == before })
+	n.balanced(before)
 }
 
 func TestOutputOfMegabytes(t *testing.T) {

@@ -9,6 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errUnread is told once when the other side closed with packets of ours unread; what it
+// had sent before is still there to be read.
+const errUnread = unix.ECONNRESET
+
 // maxFDs bounds the descriptors beside one packet: a launch has six.
 const maxFDs = 8
 
@@ -44,8 +48,12 @@ func (c *packetConn) recv(buf []byte) (n int, fds []int, err error) {
 	var oobn, flags int
 	var rerr error
 	err = c.rc.Read(func(fd uintptr) bool {
-		n, oobn, flags, _, rerr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		return rerr != unix.EAGAIN && rerr != unix.EINTR
+		for {
+			n, oobn, flags, _, rerr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+			if rerr != unix.EINTR && rerr != errUnread {
+				return rerr != unix.EAGAIN
+			}
+		}
 	})
 	if err == nil {
 		err = os.NewSyscallError("recvmsg", rerr)
@@ -96,8 +104,12 @@ func (c *packetConn) send(p []byte, fds ...int) error {
 	}
 	var werr error
 	err := c.rc.Write(func(fd uintptr) bool {
-		_, werr = unix.SendmsgN(int(fd), p, oob, nil, unix.MSG_NOSIGNAL)
-		return werr != unix.EAGAIN && werr != unix.EINTR
+		for {
+			_, werr = unix.SendmsgN(int(fd), p, oob, nil, unix.MSG_NOSIGNAL)
+			if werr != unix.EINTR {
+				return werr != unix.EAGAIN
+			}
+		}
 	})
 	if err == nil {
 		err = os.NewSyscallError("sendmsg", werr)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,8 +60,8 @@ func Start(ctx context.Context, cfg StartConfig) (*Client, error) {
 	return Dial(ctx, cfg.Socket)
 }
 
-// spawn returns when the monitor listens. It says so with a byte on descriptor 3; end of
-// file without the byte means that it died, and its log says of what.
+// spawn returns when the monitor listens. It says so with a byte on descriptor 3 and then
+// closes it; end of file without the byte means that it died, and its log says of what.
 func spawn(ctx context.Context, cfg StartConfig) error {
 	if err := os.MkdirAll(filepath.Dir(cfg.Log), 0o700); err != nil {
 		return err
@@ -98,7 +99,7 @@ func spawn(ctx context.Context, cfg StartConfig) error {
 	}
 	stop := context.AfterFunc(ctx, func() { ready.Close() })
 	defer stop()
-	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
+	if said, _ := io.ReadAll(ready); len(said) == 1 {
 		go p.Wait() //nolint:errcheck // only to reap it, should it end before us
 		return nil
 	}
