@@ -8,6 +8,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -94,6 +95,7 @@ type portTable interface {
 	Reset(pods []hostport.Pod) ([]hostport.Refusal, error)
 	Has(podID string) error
 	Delete() error
+	Close() error
 }
 
 var _ network.Network = (*Driver)(nil)
@@ -148,11 +150,16 @@ func (d *Driver) Ready() error {
 
 // Close with purge removes the bridge, every pod's link and the table.
 func (d *Driver) Close(purge bool) error {
+	d.prepare.Lock()
+	defer d.prepare.Unlock()
+	if n := d.made(); n != nil {
+		if err := n.table.Close(); err != nil {
+			return fmt.Errorf("close bridge %s: %w", d.o.Bridge, err)
+		}
+	}
 	if !purge {
 		return nil
 	}
-	d.prepare.Lock()
-	defer d.prepare.Unlock()
 	if err := d.purge(); err != nil {
 		return fmt.Errorf("purge bridge %s: %w", d.o.Bridge, err)
 	}
@@ -174,13 +181,18 @@ func (d *Driver) purge() error {
 			}
 		}
 	}
-	if err := d.ports(hostport.Config{Table: d.o.NFTable, Bridge: d.o.Bridge}).Delete(); err != nil {
+	if err := d.deleteTable(); err != nil {
 		return err
 	}
 	if s.bridge == 0 {
 		return nil
 	}
 	return d.kernel.DeleteLink(d.o.Bridge)
+}
+
+func (d *Driver) deleteTable() error {
+	t := d.ports(hostport.Config{Table: d.o.NFTable, Bridge: d.o.Bridge, Log: d.log})
+	return errors.Join(t.Delete(), t.Close())
 }
 
 func (d *Driver) made() *node {
@@ -235,7 +247,7 @@ func (d *Driver) make(pods []network.Pod) (*node, error) {
 		gateways = append(gateways, netip.PrefixFrom(pool.Gateway(), subnet.Bits()))
 	}
 	n.table = d.ports(hostport.Config{
-		Table: d.o.NFTable, Bridge: d.o.Bridge, Subnets: subnets, Masquerade: !d.o.NoMasquerade,
+		Table: d.o.NFTable, Bridge: d.o.Bridge, Subnets: subnets, Masquerade: !d.o.NoMasquerade, Log: d.log,
 	})
 	// The table guards the bridge (hostport.Config), so it stands before the bridge does.
 	if err := n.table.Ensure(); err != nil {

@@ -212,12 +212,7 @@ func bridgeSysctls(b bridgeSpec) (changed []string, err error) {
 }
 
 func (realKernel) DeleteLink(name string) error {
-	c, err := rtnl.Dial()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	if err := c.Do(deleteLink(name)); err != nil && !errors.Is(err, unix.ENODEV) {
+	if err := rtnl.DeleteLink(name); err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("delete link %s: %w", name, err)
 	}
 	return nil

@@ -148,13 +148,6 @@ func setHairpin(host string) *nl.NetlinkRequest {
 	return req
 }
 
-func deleteLink(name string) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	return req
-}
-
 func loopbackUp() *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)

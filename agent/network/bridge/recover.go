@@ -25,7 +25,7 @@ func (d *Driver) Recover(ctx context.Context, pods []network.Pod) error {
 	}
 	if s.bridge == 0 && len(pods) == 0 {
 		// The bridge is made with the first pod; a table without one is a leftover.
-		if err := d.ports(hostport.Config{Table: d.o.NFTable, Bridge: d.o.Bridge}).Delete(); err != nil {
+		if err := d.deleteTable(); err != nil {
 			return fmt.Errorf("recover the bridge network: %w", err)
 		}
 		return d.sweep(s.links)

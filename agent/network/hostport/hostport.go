@@ -40,6 +40,7 @@ type Table struct {
 	kernel sync.RWMutex
 	mu     sync.Mutex
 	book   *book
+	idle   []*nftables.Conn
 }
 
 // Pod is a pod with host ports, for Reset; Refusal a pod whose ports are not set and why.
@@ -63,11 +64,13 @@ func New(c Config) *Table {
 
 // Ensure makes the table if it is not there, with the elements of all pods.
 func (t *Table) Ensure() error {
-	conn, err := nftables.New()
+	conn, err := t.dial()
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
-	if _, err := conn.ListTableOfFamily(t.c.Table, nftables.TableFamilyINet); err == nil {
+	_, err = conn.ListTableOfFamily(t.c.Table, nftables.TableFamilyINet)
+	t.release(conn, err)
+	if err == nil {
 		return nil
 	}
 	return t.rebuild()
@@ -154,14 +157,15 @@ func (t *Table) Reset(pods []Pod) ([]Refusal, error) {
 }
 
 // Has returns nil when the kernel has all of the pod's elements.
-func (t *Table) Has(podID string) error {
+func (t *Table) Has(podID string) (err error) {
 	t.mu.Lock()
 	entries := t.book.byPod[podID]
 	t.mu.Unlock()
-	conn, err := nftables.New()
+	conn, err := t.dial()
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
+	defer func() { t.release(conn, err) }()
 	sets := t.sets(t.table())
 	there := map[string]map[string]string{}
 	for _, e := range entries {
@@ -188,14 +192,16 @@ func (t *Table) Has(podID string) error {
 func (t *Table) Delete() error {
 	t.kernel.Lock()
 	defer t.kernel.Unlock()
-	conn, err := nftables.New()
+	conn, err := t.dial()
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
 	table := t.table()
 	conn.AddTable(table) // so that the deletion finds one
 	conn.DelTable(table)
-	if err := conn.Flush(); err != nil {
+	err = conn.Flush()
+	t.release(conn, err)
+	if err != nil {
 		return fmt.Errorf("delete nftables table %s: %w", t.c.Table, err)
 	}
 	t.mu.Lock()
@@ -204,12 +210,56 @@ func (t *Table) Delete() error {
 	return nil
 }
 
-// change adds or deletes elements in one transaction.
-func (t *Table) change(entries []entry, how func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
-	conn, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+// Close closes the idle sockets; the table stays.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	idle := t.idle
+	t.idle = nil
+	t.mu.Unlock()
+	var errs []error
+	for _, c := range idle {
+		errs = append(errs, c.CloseLasting())
 	}
+	return errors.Join(errs...)
+}
+
+// dial returns an open socket for one transaction at a time. Sockets are kept: closing
+// one after a deletion takes 8 ms, with the namespace's nftables locked, since the kernel
+// first waits for what is being destroyed (nft_rcv_nl_event).
+func (t *Table) dial() (*nftables.Conn, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.idle); n > 0 {
+		c := t.idle[n-1]
+		t.idle = t.idle[:n-1]
+		return c, nil
+	}
+	c, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	return c, nil
+}
+
+// release keeps a socket, unless its transaction went wrong: answers may be left in it.
+func (t *Table) release(c *nftables.Conn, err error) {
+	const kept = 4
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil && len(t.idle) < kept {
+		t.idle = append(t.idle, c)
+		return
+	}
+	go func() { _ = c.CloseLasting() }()
+}
+
+// change adds or deletes elements in one transaction.
+func (t *Table) change(entries []entry, how func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) (err error) {
+	conn, err := t.dial()
+	if err != nil {
+		return err
+	}
+	defer func() { t.release(conn, err) }()
 	sets := t.sets(t.table())
 	for set, elems := range sets.group(entries) {
 		if err := how(conn, set, elems); err != nil {
@@ -223,16 +273,17 @@ func (t *Table) change(entries []entry, how func(*nftables.Conn, *nftables.Set, 
 }
 
 // rebuild replaces the whole table by one transaction; connections stay as they are.
-func (t *Table) rebuild() error {
+func (t *Table) rebuild() (err error) {
 	t.kernel.Lock()
 	defer t.kernel.Unlock()
 	t.mu.Lock()
 	entries := t.book.all()
 	t.mu.Unlock()
-	conn, err := nftables.New()
+	conn, err := t.dial()
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
+	defer func() { t.release(conn, err) }()
 	table := t.table()
 	conn.AddTable(table)
 	conn.DelTable(table)

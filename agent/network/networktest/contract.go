@@ -190,6 +190,9 @@ func (b *bench) fails(t *testing.T) {
 
 func (b *bench) recovers(t *testing.T) {
 	one, two, lost := b.start(t, 1), b.start(t, 2), b.start(t, 3)
+	if err := b.n.Close(false); err != nil {
+		t.Error("Close:", err)
+	}
 	b.n = b.Open(t, b.dir) // the agent again
 	if err := b.n.Recover(context.Background(), []network.Pod{one.Pod, two.Pod}); err != nil {
 		t.Fatal("Recover:", err)
