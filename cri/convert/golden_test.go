@@ -61,7 +61,7 @@ func fullPod() *pods.Pod {
 	return &pods.Pod{
 		ID: "podid", RuntimeHandler: "slipway", State: lifecycle.PodReady, CreatedAt: at(100),
 		Timeline: []steps.Took{{Name: "holder", Took: time.Millisecond}},
-		NetNS: "/run/slipway/pods/podid/ns/net", PID: 42, CgroupPath: "/kubepods/podu1",
+		NetNS:    "/run/slipway/pods/podid/ns/net", PID: 42, CgroupPath: "/kubepods/podu1",
 		Network: &network.Result{
 			IPs:       []netip.Prefix{netip.MustParsePrefix("10.88.0.5/16"), netip.MustParsePrefix("fd00::5/64")},
 			HostIface: "veth0", Raw: []byte(`{"cniVersion":"1.0.0"}`),
@@ -82,7 +82,7 @@ func fullContainer() *containers.Container {
 		ID: "containerid", PodID: "podid", State: lifecycle.ContainerExited, ImageID: id(1),
 		ImageRef: "docker.io/library/busybox@" + id(2), LogPath: "/var/log/pods/web/main/0.log",
 		CgroupPath: "/kubepods/podu1/containerid", CreatedAt: at(101), StartedAt: at(102), FinishedAt: at(103),
-		ExitCode: 137, Reason: "OOMKilled", Message: "out of memory", StopSignal: "SIGUSR1",
+		ExitCode: 137, Reason: "OOMKilled", Message: "out of memory", StopSignal: "SIGUSR1", Timeline: []steps.Took{{Name: "launch", Took: time.Millisecond}},
 		User: &runtimeapi.ContainerUser{Linux: &runtimeapi.LinuxContainerUser{Uid: 1000, Gid: 1000, SupplementalGroups: []int64{10}}},
 		Config: &runtimeapi.ContainerConfig{
 			Metadata:    &runtimeapi.ContainerMetadata{Name: "main", Attempt: 3},

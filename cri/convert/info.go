@@ -52,6 +52,7 @@ type containerInfo struct {
 	State      string                      `json:"state"`
 	CgroupPath string                      `json:"cgroupPath,omitempty"`
 	StopSignal string                      `json:"stopSignal,omitempty"`
+	Timeline   []steps.Took                `json:"timeline,omitempty"` // nanoseconds
 	Config     *runtimeapi.ContainerConfig `json:"config"`
 }
 
@@ -59,7 +60,7 @@ type containerInfo struct {
 func ContainerInfo(c *containers.Container) (map[string]string, error) {
 	return Document("info", containerInfo{
 		SandboxID: c.PodID, Pid: c.Pid, State: string(c.State), CgroupPath: c.CgroupPath,
-		StopSignal: c.StopSignal, Config: c.Config,
+		StopSignal: c.StopSignal, Timeline: c.Timeline, Config: c.Config,
 	})
 }
 

@@ -58,6 +58,8 @@ type Server struct {
 	conns  *conns
 	http   *http.Server
 	base   string // URL without path
+
+	watchEvery time.Duration // shorter in tests
 }
 
 // New listens. An address that is not on loopback is lifecycle.ErrInvalid: the endpoint
@@ -84,6 +86,8 @@ func New(o Options) (*Server, error) {
 		tokens: tokens{ttl: o.TokenTTL},
 		conns:  &conns{Listener: l, open: map[*trackedConn]struct{}{}},
 		base:   "http://" + l.Addr().String(),
+
+		watchEvery: watchEvery,
 	}
 	s.http = &http.Server{
 		Handler:           s.routes(),
@@ -134,6 +138,9 @@ func (s *Server) Addr() net.Addr { return s.conns.Addr() }
 
 // Serve answers connections until Close, which makes it return nil.
 func (s *Server) Serve() error {
+	done := make(chan struct{})
+	defer close(done)
+	go s.conns.watch(s.watchEvery, done)
 	if err := s.http.Serve(s.conns); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve streams on %s: %w", s.Addr(), err)
 	}

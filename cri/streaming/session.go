@@ -30,6 +30,7 @@ type stdio struct {
 func (x session) exec(ctx context.Context, io stdio) error {
 	streams, done := x.streams(ctx, io)
 	defer done()
+	defer closeOutputs(streams)
 	code, err := x.s.o.Containers.Exec(ctx, x.id, x.cmd, streams)
 	if err != nil {
 		return err
@@ -43,7 +44,19 @@ func (x session) exec(ctx context.Context, io stdio) error {
 func (x session) attach(ctx context.Context, io stdio) error {
 	streams, done := x.streams(ctx, io)
 	defer done()
+	defer closeOutputs(streams)
 	return x.s.o.Containers.Attach(ctx, x.id, streams)
+}
+
+// closeOutputs tells a SPDY client that the outputs are complete. The library ends the
+// connection by resetting its streams, which drops what the client has not read of one
+// that is still open.
+func closeOutputs(s containers.Streams) {
+	for _, w := range []io.Closer{s.Stdout, s.Stderr} {
+		if w != nil {
+			_ = w.Close() // the service may have done so; a client that is gone does not matter
+		}
+	}
 }
 
 // ExecInContainer implements remotecommand.Executor.

@@ -50,6 +50,7 @@ func start(t *testing.T, f *fake) (*Server, *lockedBuffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.watchEvery = 20 * time.Millisecond
 	served := make(chan error, 1)
 	go func() { served <- s.Serve() }()
 	t.Cleanup(func() {
@@ -346,6 +347,7 @@ func TestTokenExpiry(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	s, _ := start(t, &fake{attach: func(ctx context.Context, _ string, st containers.Streams) error {
+		go func() { _, _ = io.Copy(io.Discard, st.Stdin) }()
 		<-ctx.Done()
 		ended <- struct{}{}
 		return ctx.Err()
@@ -374,6 +376,26 @@ func TestDisconnect(t *testing.T) {
 	if after := settled(t, before); after > before {
 		buf := make([]byte, 1<<16)
 		t.Errorf("%d goroutines before, %d after\n%s", before, after, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// A client that dies with more stdin sent than the process reads is noticed too.
+func TestDisconnectBehindStdin(t *testing.T) {
+	ended := make(chan struct{})
+	s, _ := start(t, &fake{exec: func(ctx context.Context, _ string, _ []string, _ containers.Streams) (int, error) {
+		<-ctx.Done() // reads nothing
+		close(ended)
+		return 0, ctx.Err()
+	}})
+	c := dial(t, execURL(t, s, &runtimeapi.ExecRequest{Cmd: []string{"sleep"}, Stdin: true}), "v5.channel.k8s.io")
+	for range 4 {
+		send(t, c, 0, strings.Repeat("x", 8<<10))
+	}
+	_ = c.NetConn().Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the exec outlives its client")
 	}
 }
 
