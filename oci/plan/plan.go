@@ -31,7 +31,8 @@ type Options struct {
 	// "all" means all one has.
 	LastCap     int
 	AllowedCaps uint64
-	// CgroupV2 is true on a pure v2 machine.
+	// CgroupV2 is true on a pure v2 machine. No part of a plan depends on it so far: init
+	// looks at the machine where a mount is a CgroupView.
 	CgroupV2 bool
 	// Arch is a GOARCH, for the native architecture of seccomp filters; "" = this one.
 	Arch string

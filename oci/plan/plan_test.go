@@ -152,6 +152,47 @@ func TestCapabilitiesStayWithinBounds(t *testing.T) {
 	}
 }
 
+// Make trusts nothing to have been validated where capset(2) would refuse.
+func TestCapabilitySetsNest(t *testing.T) {
+	s := criSpec()
+	s.Process.Capabilities = &specs.LinuxCapabilities{
+		Permitted: []string{"CAP_CHOWN"}, Effective: []string{"CAP_CHOWN", "CAP_KILL"}, Ambient: []string{"CAP_KILL", "CAP_CHOWN"},
+	}
+	o := allOptions()
+	o.Rootfs = overlay()
+	p, err := Make(s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (initconf.Capabilities{Permitted: 1, Effective: 1, Ambient: 1, Inheritable: 1}); p.Init.Capabilities != want {
+		t.Errorf("%+v, want %+v", p.Init.Capabilities, want)
+	}
+}
+
+// In a joined UTS namespace the name is the pod's; without one it would be the node's.
+func TestHostnameNeedsANewNamespace(t *testing.T) {
+	o := allOptions()
+	o.Rootfs = overlay()
+	for _, c := range []struct {
+		ns   []specs.LinuxNamespace
+		want string
+	}{
+		{ns(specs.MountNamespace, specs.UTSNamespace), "h"},
+		{joined(ns(specs.MountNamespace), specs.UTSNamespace, "/run/uts"), ""},
+		{ns(specs.MountNamespace), ""},
+	} {
+		s := criSpec()
+		s.Hostname, s.Domainname, s.Linux.Namespaces = "h", "h", c.ns
+		p, err := Make(s, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Init.Hostname != c.want || p.Init.Domainname != c.want {
+			t.Errorf("%v: hostname %q, domainname %q", c.ns, p.Init.Hostname, p.Init.Domainname)
+		}
+	}
+}
+
 func TestRootPropagation(t *testing.T) {
 	for _, c := range []struct {
 		field, option string

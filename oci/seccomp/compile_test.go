@@ -122,6 +122,31 @@ func TestMultiplexedCalls(t *testing.T) {
 	}
 }
 
+// A set of values is one block of code with short jumps over it, so it has a limit; both
+// sides of the limit, and what lies behind the block, are tried.
+func TestLongSets(t *testing.T) {
+	for _, n := range []int{2, 249, 250, 251, 255, 256, 600} {
+		s := specs.LinuxSeccomp{DefaultAction: specs.ActErrno}
+		for i := range n {
+			s.Syscalls = append(s.Syscalls, specs.LinuxSyscall{Names: []string{"socket"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{arg(0, specs.OpEqualTo, uint64(2*i), 0)}})
+		}
+		s.Syscalls = append(s.Syscalls, specs.LinuxSyscall{Names: []string{"socket"}, Action: specs.ActLog, Args: []specs.LinuxSeccompArg{arg(1, specs.OpEqualTo, 7, 0)}})
+		prog, _, err := Compile(&s, "amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []uint64{0, 1, 2, 498, 500, 510, uint64(2*n - 2), uint64(2*n - 1), uint64(2 * n), 1 << 32, 1<<32 + 2, 2 << 32, 498 << 32, ^uint64(0)} {
+			for _, second := range []uint64{7, 8} {
+				d := data{arch: auditX86_64, nr: 41, args: [6]uint64{v, second}}
+				got, _ := run(t, prog, d)
+				if want := evaluate(&s, "amd64", d); got != want {
+					t.Errorf("%d values, argument %#x, %d: %s, want %s", n, v, second, retName(got), retName(want))
+				}
+			}
+		}
+	}
+}
+
 func TestCompileErrors(t *testing.T) {
 	big := uint(5000)
 	one := uint(1)
@@ -158,6 +183,23 @@ func TestCompileErrors(t *testing.T) {
 				t.Errorf("got %d bytes, %v; want %q", len(prog), err, c.text)
 			}
 		})
+	}
+}
+
+// The largest profile that is read must not hold up a node: its 60,000 rules are refused.
+func TestHugeProfile(t *testing.T) {
+	s := specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Architectures: []specs.Arch{specs.ArchX86, specs.ArchX32}}
+	for i := range 60000 {
+		s.Syscalls = append(s.Syscalls, specs.LinuxSyscall{Names: []string{"ioctl"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{arg(1, specs.OpEqualTo, uint64(i), 0)}})
+	}
+	if _, _, err := Compile(&s, "amd64"); !errors.Is(err, spec.ErrInvalid) {
+		t.Error(err)
+	}
+	// An unconditional rule makes the others moot, however many they were.
+	s.Syscalls = append(s.Syscalls, allow("ioctl"))
+	prog, _, err := Compile(&s, "amd64")
+	if err != nil || len(prog) > 8*64 {
+		t.Errorf("%d bytes, %v", len(prog), err)
 	}
 }
 
