@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix" // SO_PEERCRED and pidfd_open: whose end to wait for
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -30,42 +31,61 @@ agent and leave the containers running, send it SIGTERM.`,
 			if err != nil {
 				return err
 			}
-			// The agent may be gone before its answer is read; whether it is, is seen below.
+			// The socket goes first and the pods after it: what tells is the process's end.
+			process, err := a.agentProcess()
+			if err != nil {
+				return err
+			}
+			defer process.Close()
+			// The agent may be gone before its answer is read.
 			if err := n.ext.Down(ctx); err != nil && status.Code(err) != codes.Unavailable {
 				return err
 			}
-			return a.awaitGone(ctx)
+			return awaitExit(ctx, process)
 		},
 	}
 	c.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait")
 	return c
 }
 
-// awaitGone holds a connection of its own to the socket: its end is the agent's, and then the
-// listener must be gone too.
-func (a *app) awaitGone(ctx context.Context) error {
-	path := strings.TrimPrefix(a.socket, "unix://")
-	var d net.Dialer
+// agentProcess is a pidfd of the process that listens on the socket.
+func (a *app) agentProcess() (*os.File, error) {
+	conn, err := net.Dial("unix", strings.TrimPrefix(a.socket, "unix://"))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	var sysErr error
+	err = raw.Control(func(s uintptr) {
+		var cred *unix.Ucred
+		if cred, sysErr = unix.GetsockoptUcred(int(s), unix.SOL_SOCKET, unix.SO_PEERCRED); sysErr == nil {
+			fd, sysErr = unix.PidfdOpen(int(cred.Pid), unix.PIDFD_NONBLOCK)
+		}
+	})
+	if err = errors.Join(err, sysErr); err != nil {
+		return nil, fmt.Errorf("find the agent's process: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// awaitExit waits for the end of the process behind a pidfd: it becomes readable
+// (pidfd_open(2)), which poll tells; Go's own poller refuses to read one.
+func awaitExit(ctx context.Context, pidfd *os.File) error {
 	for {
-		conn, err := d.DialContext(ctx, "unix", path)
-		if err != nil {
-			if ctx.Err() != nil {
-				return fmt.Errorf("the agent still answers on %s: %w", path, context.Cause(ctx))
-			}
+		fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 100)
+		switch {
+		case n > 0:
 			return nil
-		}
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		_, err = io.Copy(io.Discard, conn)
-		stop()
-		_ = conn.Close()
-		if err != nil && !errors.Is(err, net.ErrClosed) {
-			continue
-		}
-		// gRPC drops a connection without a preface after a while: ask again, but not in a loop that burns.
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the agent still answers on %s: %w", path, context.Cause(ctx))
-		case <-time.After(20 * time.Millisecond):
+		case ctx.Err() != nil:
+			return fmt.Errorf("the agent has not ended yet: %w", context.Cause(ctx))
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return os.NewSyscallError("poll", err)
 		}
 	}
 }

@@ -104,6 +104,7 @@ func (n *node) attach(ctx context.Context, id string, o streamOptions) (string, 
 type streamOptions struct {
 	stdin, tty bool
 	detach     bool // the detach keys work (with stdin and tty)
+	ready      func()
 }
 
 // stream connects this process's streams to an endpoint; with a terminal on stdin and tty, every
@@ -111,7 +112,7 @@ type streamOptions struct {
 func (a *app) stream(ctx context.Context, url string, o streamOptions) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := remote.Streams{Stdout: a.out, Stderr: a.err}
+	s := remote.Streams{Stdout: a.out, Stderr: a.err, Ready: o.ready}
 	if o.stdin {
 		s.Stdin = a.in
 	}

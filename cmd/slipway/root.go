@@ -48,6 +48,6 @@ func newRoot(a *app) *cobra.Command {
 	add("run", a.runCommand(), a.podsCommand(), a.psCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(),
 		a.portForwardCommand(), a.stopCommand(), a.rmCommand(), a.statsCommand(), a.inspectCommand())
 	add("image", a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand())
-	add("node", a.serveCommand(), a.configCommand(), a.downCommand(), a.versionCommand())
+	add("node", a.serveCommand(), a.checkCommand(), a.configCommand(), a.downCommand(), a.versionCommand())
 	return root
 }

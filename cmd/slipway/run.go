@@ -125,36 +125,53 @@ func (a *app) runInPod(ctx context.Context, n *node, o *runOptions, pod string, 
 	return code, false, err
 }
 
-// watchContainer attaches before the start, so that no output is missed, and returns when the output ends. A
-// runtime that attaches to running containers only is attached to after the start, and
-// a container that has ended by then has left its log.
+// logPoll is how often run looks for more of the log: often enough to seem immediate.
+const logPoll = 25 * time.Millisecond
+
+// watchContainer starts the container and returns when its output has ended. Without stdin
+// and terminal the log is the output, byte for byte and from the first one on. Else it attaches
+// before the start; a runtime that refuses that, or a container that was quicker, has left its log.
 func (a *app) watchContainer(ctx context.Context, n *node, id string, o *runOptions, start func() error) error {
+	fromLog := func() error {
+		return a.logs(ctx, n, id, crilog.Options{Tail: -1, Follow: true, Poll: logPoll})
+	}
 	so := streamOptions{stdin: o.stdin, tty: o.tty, detach: true}
-	url, err := n.attach(ctx, id, so)
-	early := err == nil
-	if early {
-		result := make(chan error, 1)
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		go func() {
-			_, err := a.stream(ctx, url, so)
-			result <- err
-		}()
+	url, err := "", error(nil)
+	if o.stdin || o.tty {
+		url, err = n.attach(ctx, id, so)
+	}
+	if url == "" || err != nil {
 		if err := start(); err != nil {
-			cancel()
-			<-result // the terminal is itself again
 			return err
 		}
-		return <-result
-	}
-	if err := start(); err != nil {
+		if !o.stdin && !o.tty {
+			return fromLog()
+		}
+		if url, err = n.attach(ctx, id, so); err != nil {
+			return fromLog()
+		}
+		_, err = a.stream(ctx, url, so)
 		return err
 	}
-	if url, err = n.attach(ctx, id, so); err != nil {
-		return a.logs(ctx, n, id, crilog.Options{Tail: -1, Follow: true})
+	streamCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready, result := make(chan struct{}), make(chan error, 1)
+	so.ready = func() { close(ready) }
+	go func() {
+		_, err := a.stream(streamCtx, url, so)
+		result <- err
+	}()
+	select {
+	case <-ready:
+	case err := <-result:
+		return err
 	}
-	_, err = a.stream(ctx, url, so)
-	return err
+	if err := start(); err != nil {
+		cancel()
+		<-result // the terminal is itself again
+		return err
+	}
+	return <-result
 }
 
 // wait returns the exit code once the container has exited. CRI has no call that waits;

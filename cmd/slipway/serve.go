@@ -82,7 +82,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) error {
 		log.SetFormatter(&logrus.JSONFormatter{})
 	}
 	o := endpoint.Options{
-		Agent: agent.Options{Config: cfg, Log: log}, Version: strings.TrimPrefix(version, "v"),
+		Agent: agent.Options{Config: cfg, Log: log}, Version: strings.TrimPrefix(clientVersion(), "v"),
 		Ready: func() {
 			log.WithFields(logrus.Fields{"socket": cfg.Socket, "root": cfg.Root, "state": cfg.State}).Info("slipway is ready")
 		},

@@ -37,6 +37,8 @@ type Streams struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Resize         <-chan Size
+	// Ready is called once the endpoint has said that it is there; nil is allowed.
+	Ready func()
 }
 
 // ErrDetached is the cause of an end that the user asked for with the detach keys.
@@ -150,8 +152,13 @@ func (c *conn) sendSizes(ctx context.Context, sizes <-chan Size) {
 
 // receive copies output until the status comes or the connection ends.
 func (c *conn) receive(s Streams) (int, error) {
+	ready := s.Ready
 	for {
 		_, r, err := c.ws.NextReader()
+		if err == nil && ready != nil {
+			ready()
+			ready = nil
+		}
 		if err != nil {
 			if websocket.IsCloseError(err, websocket.CloseNormalClosure) {
 				return 0, errors.New("the connection ended without a status")
