@@ -16,6 +16,11 @@ import (
 // MaxInstructions is the kernel's BPF_MAXINSNS.
 const MaxInstructions = 4096
 
+// maxConditional bounds names times rules with conditions. Each that stays takes an
+// instruction or more, so beyond this a filter is too long unless most are repeated; and
+// they are compared with each other, so a hostile profile must not bring millions.
+const maxConditional = 2 * MaxInstructions
+
 // Compile turns a profile into a filter for a kernel of the GOARCH arch ("" is this
 // one). prog has 8 bytes an instruction (struct sock_filter, little-endian as both
 // supported machines are); flags are SECCOMP_FILTER_FLAG_*. A nil profile gives no
@@ -72,6 +77,7 @@ func parse(s *specs.LinuxSeccomp, arch string) (*compiler, error) {
 		return nil, fmt.Errorf("defaultAction: %w", err)
 	}
 	var all []error
+	conditional := 0
 	for i := range s.Syscalls {
 		e, err := parseEntry(&s.Syscalls[i])
 		if err != nil {
@@ -79,6 +85,12 @@ func parse(s *specs.LinuxSeccomp, arch string) (*compiler, error) {
 			continue
 		}
 		c.entries = append(c.entries, e)
+		if len(s.Syscalls[i].Args) > 0 {
+			conditional += len(e.names) * len(e.rules)
+		}
+	}
+	if conditional > maxConditional {
+		all = append(all, fmt.Errorf("syscalls: %d rules with conditions, at most %d: %w", conditional, maxConditional, spec.ErrInvalid))
 	}
 	return c, errors.Join(all...)
 }
@@ -92,6 +104,9 @@ func (c *compiler) numbers(a *abi) (rules map[uint32][]rule, newest int64) {
 			n, ok := a.table[name]
 			if ok && uint32(n) < a.limit {
 				newest = max(newest, int64(n))
+			}
+			if _, muxed := muxes[name]; !ok && !muxed {
+				continue
 			}
 			for _, r := range e.rules {
 				if r.ret == c.fallback {

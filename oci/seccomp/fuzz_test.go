@@ -120,7 +120,7 @@ func check(t *testing.T, seed uint64, calls int) {
 
 // TestRandomProfiles is the fuzz target over fixed seeds, in every run of the suite.
 func TestRandomProfiles(t *testing.T) {
-	n := uint64(1500)
+	n := uint64(1000)
 	if testing.Short() {
 		n = 200
 	}

@@ -125,12 +125,7 @@ func (a rule) covers(b rule) bool {
 
 // addRule merges r into the rules of one call: the wider rule wins over a narrower one
 // in its scope, the earlier of two that are equally wide; else the list is tried in order.
-// A list that is too long for a filter already grows no further: Compile will refuse it,
-// and comparing each of a hostile profile's rules with all others would take minutes.
 func addRule(rules []rule, r rule) []rule {
-	if len(rules) > MaxInstructions && len(r.conds) > 0 {
-		return rules
-	}
 	for _, old := range rules {
 		if old.covers(r) {
 			return rules
