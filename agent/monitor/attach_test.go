@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -248,5 +249,55 @@ func TestDeadReader(t *testing.T) {
 	n.exit("c1")
 	if got := n.log("c1", "stdout"); !strings.HasSuffix(got, "\n200000\n") {
 		t.Errorf("the log has %d bytes", len(got))
+	}
+}
+
+// TestCutOff: a reader that takes nothing is cut off, and the output it held back goes on.
+func TestCutOff(t *testing.T) {
+	s, _ := serveHere(t)
+	s.holdLimit = 50 * time.Millisecond
+	looped := make(chan struct{})
+	go func() {
+		defer close(looped)
+		_ = s.loop.run()
+	}()
+	t.Cleanup(func() {
+		s.loop.close()
+		<-looped
+	})
+	path := filepath.Join(t.TempDir(), "log")
+	e := newEntry(s, &LaunchRequest{ID: "c1", Kind: KindContainer})
+	child, err := e.openStreams(&LaunchRequest{LogPath: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.close()
+	close(e.settled)
+	fd, err := e.attached.open(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	line := append(bytes.Repeat([]byte("x"), 1023), '\n')
+	for range 4096 { // blocks while the reader holds it back
+		if _, err := child[1].Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	child.close()
+	for deadline := time.Now().Add(testTimeout); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) == 4096*(len(line)+headerLen) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the log has %d bytes", len(b))
+		}
+	}
+	if e.attached.count.Load() != 0 {
+		t.Error("the reader is still there")
 	}
 }

@@ -9,10 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdLimit is how long an attachment that takes nothing may hold its container back;
-// then it is cut off.
-const holdLimit = 10 * time.Second
-
 // attachments are those of one container. Output goes to each as it is read; one that is
 // behind has at most what was read in one turn of each stream queued, and the streams
 // wait for it.
@@ -89,7 +85,7 @@ func (a *attached) put(stream byte, data []byte) {
 			a.dead = err != nil
 			return
 		}
-		a.timer = time.AfterFunc(holdLimit, a.tooSlow)
+		a.timer = time.AfterFunc(a.set.e.s.holdLimit, a.tooSlow)
 		defer a.arm()
 	}
 	a.queue = append(a.queue, append([]byte{stream}, data...))
@@ -164,7 +160,7 @@ func (a *attached) flush() {
 		a.timer.Stop()
 		a.timer = nil
 	case sent > 0:
-		a.timer.Reset(holdLimit)
+		a.timer.Reset(a.set.e.s.holdLimit)
 	}
 	if a.closing && a.queue == nil {
 		a.set.removeLocked(a)

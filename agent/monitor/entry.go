@@ -19,6 +19,7 @@ type entry struct {
 	s       *server
 	id      string
 	kind    Kind
+	target  int  // KindExec: the pid of its container
 	stays   bool // a holder that becomes its pod's PID 1
 	oomFile string
 	oomBase uint64
@@ -33,6 +34,8 @@ type entry struct {
 	done    chan struct{} // exited, recorded; for a failed launch: reaped
 	reaped  atomic.Bool   // changes under server.mu
 	exited  atomic.Bool   // its process has ended: a terminal's EIO is its end
+
+	starting sync.Mutex // held while a start is under way: the exit's record has its time
 
 	mu        sync.Mutex
 	proc      *container.Process

@@ -9,7 +9,7 @@ import (
 // drainLimit bounds how long a hanging log disk may keep an exit from being told.
 const drainLimit = 10 * time.Second
 
-// ready is the pidfd's: the process has ended.
+// exitSource is a pidfd in the loop: it is ready when the process has ended.
 type exitSource struct {
 	e   *entry
 	pid int
@@ -25,9 +25,11 @@ func (x *exitSource) ready(uint32, *worker) {
 // then told. A launch that failed is told by its answer alone.
 func (e *entry) finish(status unix.WaitStatus, at time.Time) {
 	<-e.settled
+	e.starting.Lock()
 	e.mu.Lock()
 	failed, startedAt := e.failed, e.startedAt
 	e.mu.Unlock()
+	e.starting.Unlock()
 	if failed {
 		close(e.done)
 		return
@@ -40,11 +42,6 @@ func (e *entry) finish(status unix.WaitStatus, at time.Time) {
 	} else {
 		exit.Code = status.ExitStatus()
 	}
-	e.mu.Lock()
-	if exit.StartedAt.IsZero() { // its start was under way
-		exit.StartedAt = e.startedAt
-	}
-	e.mu.Unlock()
 	if err := writeRecord(e.s.exitDir, exit); err != nil {
 		warn("exit record of " + e.id + ": " + err.Error())
 	}

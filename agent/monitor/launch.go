@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -106,7 +107,7 @@ func (s *server) launchEntry(e *entry, q *LaunchRequest) (got launched, err erro
 		var t target
 		t, err = s.target(q)
 		defer t.close()
-		l.Target, l.PIDNS = t.pidfd, t.pidns
+		l.Target, l.PIDNS, e.target = t.pidfd, t.pidns, t.pid
 	}
 	if err != nil {
 		return got, err
@@ -139,6 +140,7 @@ func (s *server) clone(e *entry, l container.Launch) error {
 	e.mu.Lock()
 	e.proc = proc
 	e.mu.Unlock()
+	s.restoreOOMScore(e.target, proc.Pid) // before its end can be seen: the pid is still its own
 	s.cloned(n, e, proc.Pid)
 	x := &exitSource{e: e, pid: proc.Pid}
 	if err := s.loop.add(int(proc.Pidfd.Fd()), unix.EPOLLIN, x, &x.reg); err != nil {
@@ -146,6 +148,23 @@ func (s *server) clone(e *entry, l container.Launch) error {
 		warn("watch " + e.id + ": " + err.Error())
 	}
 	return nil
+}
+
+// restoreOOMScore gives a child what it would have inherited had the monitor not lowered
+// its own score; an exec gets its container's. init may set another one later.
+func (s *server) restoreOOMScore(target, pid int) {
+	if s.oomScore == "" {
+		return
+	}
+	score := []byte(s.oomScore)
+	if target > 0 {
+		if of, err := os.ReadFile("/proc/" + strconv.Itoa(target) + "/oom_score_adj"); err == nil {
+			score = of
+		}
+	}
+	if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", score, 0); err != nil {
+		warn("oom_score_adj of " + strconv.Itoa(pid) + ": " + err.Error())
+	}
 }
 
 // setUp releases the checkpoint and waits for a container to be ready, for an exec to
@@ -178,6 +197,8 @@ func (e *entry) setUp(q *LaunchRequest) (console *os.File, err error) {
 
 // start opens a container's gate.
 func (e *entry) start() (time.Time, error) {
+	e.starting.Lock()
+	defer e.starting.Unlock()
 	proc, err := e.process()
 	if err != nil {
 		return time.Time{}, fmt.Errorf("start %s, which has exited: %w", e.id, lifecycle.ErrState)

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -115,6 +116,7 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
+	s.oomScore = lowerOOMScore()
 	ln, lock, err := listen(o.socket)
 	if err != nil {
 		return err
@@ -174,6 +176,17 @@ func harden() error {
 	unix.Umask(0o027)
 	_, _ = unix.Setsid() // EPERM: it leads one already
 	return os.Chdir("/")
+}
+
+// lowerOOMScore makes the monitor the last to be killed when the machine runs out of
+// memory, where it may, and returns the score it had.
+func lowerOOMScore() string {
+	const path = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(path)
+	if err != nil || os.WriteFile(path, []byte("-999"), 0) != nil { // needs CAP_SYS_RESOURCE
+		return ""
+	}
+	return strings.TrimSpace(string(before))
 }
 
 // accept serves every connection; the newest is the agent.

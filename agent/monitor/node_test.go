@@ -61,7 +61,13 @@ func newNode(t testing.TB) *node {
 	n := &node{
 		t: t, ctx: ctx, dir: dir, root: filepath.Join(dir, "root"),
 		exits: map[string]Exit{}, news: make(chan struct{}),
-		cfg: StartConfig{Path: self, Init: self, State: filepath.Join(dir, "state")},
+		cfg: StartConfig{
+			Path: self, Init: self, State: filepath.Join(dir, "state"),
+			Env: []string{"GORACE=atexit_sleep_ms=0"}, // the race detector's programs end a second late otherwise
+		},
+	}
+	if bin := os.Getenv("SLIPWAY_TEST_BIN"); bin != "" { // a directory with the production programs
+		n.cfg.Path, n.cfg.Init = filepath.Join(bin, "slipway-monitor"), filepath.Join(bin, "slipway-init")
 	}
 	for _, d := range []string{"bin", "proc", "dev", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(n.root, d), 0o755); err != nil {

@@ -27,6 +27,7 @@ package monitor
 import (
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -109,6 +110,14 @@ type Process struct {
 type LaunchError struct {
 	Step, Path, Message string
 	Errno               int
+}
+
+// Unwrap gives the errno, so that errors.Is(err, fs.ErrNotExist) works; nil without one.
+func (e *LaunchError) Unwrap() error {
+	if e.Errno == 0 {
+		return nil
+	}
+	return syscall.Errno(e.Errno)
 }
 
 func (e *LaunchError) Error() string {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,12 @@ type server struct {
 	init    *os.File // sealed memfd
 	exitDir string
 	pidns   unix.Stat_t
+	// oomScore is what children get where the monitor has lowered its own, which they
+	// would inherit; "" where it has not.
+	oomScore string
+	// holdLimit is how long an attachment that takes nothing may hold its container
+	// back; then it is cut off.
+	holdLimit time.Duration
 
 	mu      sync.Mutex
 	entries map[string]*entry
@@ -36,7 +43,8 @@ func newServer(exitDir string, init *os.File, maxLine int) (*server, error) {
 	}
 	s := &server{
 		loop: l, init: init, exitDir: exitDir, entries: map[string]*entry{}, over: make(chan struct{}),
-		reaper: reaper{byPid: map[int]*entry{}, launches: map[uint64]struct{}{}},
+		holdLimit: 10 * time.Second,
+		reaper:    reaper{byPid: map[int]*entry{}, launches: map[uint64]struct{}{}},
 	}
 	if err := unix.Stat("/proc/self/ns/pid", &s.pidns); err != nil {
 		l.close()

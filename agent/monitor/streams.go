@@ -105,7 +105,7 @@ func (e *entry) addInput(i *input) error {
 }
 
 // target is what an exec joins.
-type target struct{ pidfd, pidns int }
+type target struct{ pid, pidfd, pidns int }
 
 func (t *target) close() {
 	for _, fd := range []int{t.pidfd, t.pidns} {
@@ -118,7 +118,7 @@ func (t *target) close() {
 // target opens the container that q joins: its pidfd and its PID namespace, the latter
 // by path while the pidfd says that the pid is still that process.
 func (s *server) target(q *LaunchRequest) (t target, err error) {
-	t = target{-1, -1}
+	t = target{0, -1, -1}
 	e, err := s.lookup(q.Target)
 	if err != nil {
 		return t, err
@@ -126,6 +126,7 @@ func (s *server) target(q *LaunchRequest) (t target, err error) {
 	e.mu.Lock()
 	running := e.proc != nil && !e.startedAt.IsZero() && !e.told && !e.reaped.Load()
 	if running {
+		t.pid = e.proc.Pid
 		t.pidfd, err = dup(int(e.proc.Pidfd.Fd()))
 	}
 	e.mu.Unlock()
@@ -138,7 +139,7 @@ func (s *server) target(q *LaunchRequest) (t target, err error) {
 		t.pidns, err = dup(int(q.PIDNS.Fd()))
 		return t, err
 	}
-	path := "/proc/" + strconv.Itoa(e.proc.Pid) + "/ns/pid"
+	path := "/proc/" + strconv.Itoa(t.pid) + "/ns/pid"
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		t.pidns = fd
