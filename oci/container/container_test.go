@@ -219,7 +219,7 @@ func balance(t *testing.T) {
 	t.Helper()
 	kerneltest.NeedRoot(t)
 	initBinary(t) // its descriptor is the test binary's, not the test's
-	kerneltest.Balance(t, kerneltest.Scope{Dirs: []string{os.TempDir()}})
+	kerneltest.Balance(t, kerneltest.Scope{Dirs: []string{filepath.Dir(t.TempDir())}})
 }
 
 func TestContainer(t *testing.T) {

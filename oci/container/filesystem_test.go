@@ -219,7 +219,7 @@ func TestRenameRace(t *testing.T) {
 	c.Mounts = append(c.Mounts,
 		initconf.Mount{Type: "bind", Source: shared, Destination: "/shared", Flags: unix.MS_BIND},
 		initconf.Mount{Type: "tmpfs", Destination: "/shared/dir/in/here"})
-	for range 30 {
+	for range 12 {
 		p, out := launch(t, c, newAll)
 		if err := p.Release(); err != nil {
 			t.Fatal(err)

@@ -19,8 +19,9 @@ const fdSelf = initconf.FDTarget + 1
 
 const closed = ^uintptr(0)
 
-// initEnv keeps the Go runtime of slipway-init small: it lives for a millisecond.
-var initEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
+// initEnv keeps the Go runtime of slipway-init small, which lives for a millisecond: no
+// collector, and no reading of mountinfo and cgroup limits to size a scheduler of one.
+var initEnv = []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"}
 
 // Start clones slipway-init with l's flags. The child waits at its checkpoint: nothing
 // is set up and nothing of the user's runs until Release. The child belongs to the
