@@ -130,6 +130,7 @@ type stream struct {
 // end a Read that is under way, and waits.
 func open(ctx context.Context, r io.ReadCloser, lim Limits, progress func(int64)) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(ctx, func() { r.Close() }) // a Read that waits for the network sees no context
 	var wg sync.WaitGroup
 	s := &stream{compressed: sha256.New(), uncompressed: sha256.New()}
 	s.raw = pump(ctx, &wg, r, func(b []byte) error {
@@ -143,7 +144,6 @@ func open(ctx context.Context, r io.ReadCloser, lim Limits, progress func(int64)
 	var closeDec func()
 	s.stop = func() {
 		cancel()
-		r.Close()
 		wg.Wait()
 		if closeDec != nil {
 			closeDec()
