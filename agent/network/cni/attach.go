@@ -22,6 +22,9 @@ import (
 
 // Setup runs ADD, and DEL when ADD fails half-way or gives a result that cannot be right.
 func (d *Driver) Setup(ctx context.Context, p network.Pod) (*network.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("connect pod %s: %w", p.ID, err)
+	}
 	list, err := d.config()
 	if err != nil {
 		return nil, fmt.Errorf("connect pod %s: %w", p.ID, err)
@@ -45,6 +48,9 @@ func (d *Driver) Setup(ctx context.Context, p network.Pod) (*network.Result, err
 
 func (d *Driver) add(ctx context.Context, list *libcni.NetworkConfigList, rt *libcni.RuntimeConf) (*network.Result, error) {
 	raw, err := d.cni.AddNetworkList(ctx, list, rt)
+	if ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), err) // libcni's error does not wrap it
+	}
 	if err != nil {
 		return nil, err
 	}

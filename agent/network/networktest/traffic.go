@@ -21,11 +21,13 @@ func Serve(t testing.TB, n *Namespace, proto string, addr netip.AddrPort) uint16
 		return serveUDP(t, n, addr)
 	}
 	var l net.Listener
-	err := n.Do(func() (err error) {
-		lc := net.ListenConfig{}
-		lc.SetMultipathTCP(false)
-		l, err = lc.Listen(context.Background(), "tcp", addr.String())
-		return err
+	err := n.Do(func() error {
+		return whenAddressed(func() (err error) {
+			lc := net.ListenConfig{}
+			lc.SetMultipathTCP(false)
+			l, err = lc.Listen(context.Background(), "tcp", addr.String())
+			return err
+		})
 	})
 	if err != nil {
 		t.Fatalf("listen on %s: %v", addr, err)
@@ -46,12 +48,27 @@ func Serve(t testing.TB, n *Namespace, proto string, addr netip.AddrPort) uint16
 	return uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
+// whenAddressed repeats f while the address is not there: IPv6 addresses that a CNI
+// plugin adds go through duplicate detection, which takes two seconds.
+func whenAddressed(f func() error) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := f()
+		if !errors.Is(err, unix.EADDRNOTAVAIL) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond) // polling the kernel: the socket has no event for it
+	}
+}
+
 func serveUDP(t testing.TB, n *Namespace, addr netip.AddrPort) uint16 {
 	t.Helper()
 	var c *net.UDPConn
-	err := n.Do(func() (err error) {
-		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
-		return err
+	err := n.Do(func() error {
+		return whenAddressed(func() (err error) {
+			c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+			return err
+		})
 	})
 	if err != nil {
 		t.Fatalf("listen on %s: %v", addr, err)
