@@ -89,8 +89,11 @@ func (a *app) runInPod(ctx context.Context, n *node, o *runOptions, pod string, 
 		return 0, false, err
 	}
 	id := created.GetContainerId()
+	// A signal must stop the container, not this command's start or view of it.
+	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	start := func() error {
-		_, err := n.runtime.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: id})
+		_, err := n.runtime.StartContainer(watch, &runtimeapi.StartContainerRequest{ContainerId: id})
 		return err
 	}
 	if o.detach {
@@ -100,9 +103,6 @@ func (a *app) runInPod(ctx context.Context, n *node, o *runOptions, pod string, 
 		fmt.Fprintln(a.out, id)
 		return 0, true, nil
 	}
-	// The signal that ends ctx must stop the container, not this command's view of it.
-	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

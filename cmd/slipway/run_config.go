@@ -250,21 +250,22 @@ func parsePort(s string) (*runtimeapi.PortMapping, error) {
 			return nil, bad
 		}
 	}
-	m := &runtimeapi.PortMapping{Protocol: runtimeapi.Protocol(protocol), HostIp: ip}
-	for text, dst := range map[string]*int32{host: &m.HostPort, ports[at+1:]: &m.ContainerPort} {
-		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil || n == 0 {
-			return nil, bad
-		}
-		*dst = int32(n)
+	hostPort, err1 := parsePortNumber(host)
+	containerPort, err2 := parsePortNumber(ports[at+1:])
+	if err1 != nil || err2 != nil {
+		return nil, bad
 	}
-	if host == ports[at+1:] {
-		m.HostPort = m.ContainerPort
-		if m.HostPort == 0 {
-			return nil, bad
-		}
+	return &runtimeapi.PortMapping{
+		Protocol: runtimeapi.Protocol(protocol), HostIp: ip, HostPort: hostPort, ContainerPort: containerPort,
+	}, nil
+}
+
+func parsePortNumber(s string) (int32, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err == nil && n == 0 {
+		err = strconv.ErrRange
 	}
-	return m, nil
+	return int32(n), err
 }
 
 // parseVolume takes HOST:CONTAINER[:OPTION,...]; a relative HOST is of the current directory.
