@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/oci/wire"
@@ -190,7 +191,7 @@ func listen(path string) (ln *os.File, lock *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
 		return nil, nil, fmt.Errorf("another monitor serves %q: %w", path, err)
 	}
@@ -207,20 +208,20 @@ func listen(path string) (ln *os.File, lock *os.File, err error) {
 }
 
 func bindSocket(path string) (int, error) {
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, err
 	}
 	// The mode is right from the start: fchmod before bind decides the socket's file mode.
-	err = syscall.Fchmod(fd, 0o600)
+	err = unix.Fchmod(fd, 0o600)
 	if err == nil {
-		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path})
+		err = withAddress(path, func(a unix.Sockaddr) error { return unix.Bind(fd, a) })
 	}
 	if err == nil {
-		err = syscall.Listen(fd, 16)
+		err = unix.Listen(fd, 16)
 	}
 	if err != nil {
-		syscall.Close(fd)
+		unix.Close(fd)
 	}
 	return fd, err
 }

@@ -48,7 +48,8 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
+	err = withAddress(socket, func(a unix.Sockaddr) error { return unix.Connect(fd, a) })
+	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("connect to the monitor at %q: %w: %w", socket, err, lifecycle.ErrUnavailable)
 	}

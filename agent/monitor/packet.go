@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -118,6 +120,20 @@ func (c *packetConn) send(p []byte, fds ...int) error {
 }
 
 func (c *packetConn) close() error { return c.f.Close() }
+
+// withAddress calls use with a socket address for path. The kernel takes 107 bytes; a
+// longer path goes through a descriptor of its directory.
+func withAddress(path string, use func(unix.Sockaddr) error) error {
+	if len(path) <= 107 {
+		return use(&unix.SockaddrUnix{Name: path})
+	}
+	dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	return use(&unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(dir) + "/" + filepath.Base(path)})
+}
 
 func closeFDs(fds []int) {
 	for _, fd := range fds {

@@ -155,6 +155,33 @@ func TestMonitorOfAnotherVersion(t *testing.T) {
 	}
 }
 
+func TestLongSocketPath(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), strings.Repeat("x", 150), "s")
+	if err := os.Mkdir(filepath.Dir(socket), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ln, lock, err := listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	defer ln.Close()
+	s, err := newServer(t.TempDir(), nil, DefaultMaxLine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.loop.close()
+	go func() { _ = s.accept(ln) }()
+	c, err := Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if list, err := c.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
 func TestDialNobody(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	if _, err := Dial(t.Context(), socket); !errors.Is(err, lifecycle.ErrUnavailable) {

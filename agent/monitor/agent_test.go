@@ -1,0 +1,127 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-cri/slipway/agent/lifecycle"
+)
+
+// TestAgentComesBack: the monitor goes on without an agent, and the next one learns all.
+func TestAgentComesBack(t *testing.T) {
+	n := newNode(t)
+	release := filepath.Join(n.root, "tmp", "go")
+	if err := unix.Mkfifo(release, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.create("c1", "read x < /tmp/go; echo after; exit 5")
+	n.create("c2", "exec busybox sleep 1000")
+	n.start("c1")
+	n.start("c2")
+	pid := n.client.Pid()
+	n.client.Close()
+	if _, err := n.client.List(n.ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed client lists: %v", err)
+	}
+	if err := os.WriteFile(release, []byte("x\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	exits := filepath.Join(n.cfg.State, "exits")
+	n.await("c1's record", func() bool { _, err := ReadExit(exits, "c1"); return err == nil })
+	n.connect(Start(n.ctx, n.cfg))
+	if n.client.Pid() != pid {
+		t.Fatal("a second monitor was started")
+	}
+	list, err := n.client.List(n.ctx)
+	if err != nil || len(list) != 2 || list[0].Exit == nil || list[0].Exit.Code != 5 || list[1].State != StateRunning {
+		t.Fatalf("list %+v, %v", list, err)
+	}
+	if got := n.log("c1", "stdout"); got != "after\n" {
+		t.Errorf("log %q", got)
+	}
+	// The newest agent displaces the one before.
+	before := n.client
+	n.connect(Dial(n.ctx, filepath.Join(n.cfg.State, "monitor.sock")))
+	select {
+	case <-before.Done():
+		if !errors.Is(before.Err(), lifecycle.ErrUnavailable) {
+			t.Errorf("displaced: %v", before.Err())
+		}
+	case <-n.ctx.Done():
+		t.Fatal("two agents at once")
+	}
+	if err := n.client.Signal(n.ctx, "c2", unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.client.Signal(n.ctx, "c2", unix.SIGKILL); err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Fatal(err)
+	}
+	n.exit("c2")
+}
+
+// TestSecondMonitor: the lock keeps a socket's owner its only one.
+func TestSecondMonitor(t *testing.T) {
+	n := newNode(t)
+	cfg := n.cfg
+	if err := cfg.fill(); err != nil {
+		t.Fatal(err)
+	}
+	err := spawn(n.ctx, cfg)
+	if err == nil || !strings.Contains(err.Error(), "another monitor serves") {
+		t.Errorf("a second monitor: %v", err)
+	}
+	st, err := os.Stat(cfg.Socket)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("socket %v, %v", st, err)
+	}
+}
+
+// TestKilledAgent: an agent that is killed leaves its containers running. The agent is
+// this test binary, started anew with a role in its environment.
+func TestKilledAgent(t *testing.T) {
+	if state := os.Getenv("SLIPWAY_TEST_AGENT"); state != "" {
+		c, err := Dial(context.Background(), filepath.Join(state, "monitor.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.StartContainer(context.Background(), "c1"); err != nil {
+			t.Fatal(err)
+		}
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	n := newNode(t)
+	n.create("c1", "echo one; read x < /tmp/go; echo two; exit 9")
+	if err := unix.Mkfifo(filepath.Join(n.root, "tmp", "go"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := os.StartProcess(self, []string{self, "-test.run=^TestKilledAgent$"},
+		&os.ProcAttr{Env: append(os.Environ(), "SLIPWAY_TEST_AGENT="+n.cfg.State)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := p.Wait(); err != nil || st.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the agent ended with %v, %v", st, err)
+	}
+	n.connect(Dial(n.ctx, filepath.Join(n.cfg.State, "monitor.sock")))
+	if err := os.WriteFile(filepath.Join(n.root, "tmp", "go"), []byte("x\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if e := n.exit("c1"); e.Code != 9 {
+		t.Errorf("exit %+v", e)
+	}
+	if got := n.log("c1", "stdout"); got != "one\ntwo\n" {
+		t.Errorf("log %q", got)
+	}
+}
