@@ -43,10 +43,15 @@ func (r *Runtime) takeOver(ctx context.Context, m Monitor) error {
 		known[p.ID] = true
 		r.adopt(ctx, m, p)
 	}
+	var lost []*process
 	for _, p := range r.procs.all() {
 		if !known[p.id] && p.launched() {
-			r.lose(ctx, p)
+			lost = append(lost, p)
+			p.signal()
 		}
+	}
+	for _, p := range lost {
+		r.lose(ctx, p)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,16 +127,19 @@ func (r *Runtime) isClosed() bool {
 }
 
 // lose settles a process that a new monitor does not know: its parent has died, so its
-// streams are broken and its exit is nobody's to collect. It is made sure to be dead,
-// and its exit is what the old monitor recorded, else unknown.
+// streams are broken and its exit is nobody's to collect. It was sent SIGKILL; its exit is
+// what the old monitor recorded, else unknown. A pod's PID 1 is not waited for: it ends
+// when all in its namespace were reaped, which is now up to the node's own PID 1.
 func (r *Runtime) lose(ctx context.Context, p *process) {
 	log := r.log.WithField("process", p.id)
-	if err := p.kill(ctx); err != nil {
-		log.WithError(err).Warn("a process without a monitor does not end")
-	}
-	if cg := p.cgroup; cg != nil && p.kind == monitor.KindContainer {
-		if err := cg.KillAll(ctx); err != nil {
-			log.WithError(err).Warn("a container without a monitor does not end")
+	if p.kind == monitor.KindContainer {
+		if err := p.wait(ctx); err != nil {
+			log.WithError(err).Warn("a process without a monitor does not end")
+		}
+		if cg := p.cgroup; cg != nil {
+			if err := cg.KillAll(ctx); err != nil {
+				log.WithError(err).Warn("a container without a monitor does not end")
+			}
 		}
 	}
 	if e, err := monitor.ReadExit(r.l.ExitDir(), p.id); err == nil {

@@ -262,7 +262,9 @@ func (c fakeCgroup) Destroy(context.Context) error {
 	return nil
 }
 
-func (c fakeCgroup) RemoveParents(keep string) { _ = c.w.op(true, "rmdir above %s to %s", c.path, keep) }
+func (c fakeCgroup) RemoveParents(keep string) {
+	_ = c.w.op(true, "rmdir above %s to %s", c.path, keep)
+}
 
 func (w *world) doors() doors {
 	return doors{

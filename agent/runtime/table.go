@@ -127,27 +127,30 @@ func (p *process) close() {
 	}
 }
 
-// kill ends the process without the monitor and waits until it has ended. The pidfd
-// keeps it from hitting another process that has got the pid meanwhile.
-func (p *process) kill(ctx context.Context) error {
+// signal sends SIGKILL without the monitor. The pidfd keeps it from hitting another
+// process that has got the pid meanwhile.
+func (p *process) signal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd != nil {
+		_ = unix.PidfdSendSignal(int(p.pidfd.Fd()), unix.SIGKILL, nil, 0) // ESRCH: it has ended
+	}
+}
+
+// wait waits for a signalled process's end.
+func (p *process) wait(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pidfd == nil {
 		return nil
 	}
-	fd := int(p.pidfd.Fd())
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
-		if err == unix.ESRCH {
-			return nil
-		}
-		return fmt.Errorf("kill %d: %w", p.pid, err)
-	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(settle)
 	}
+	poll := []unix.PollFd{{Fd: int32(p.pidfd.Fd()), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(time.Until(deadline).Milliseconds(), 0)))
+		n, err := unix.Poll(poll, int(max(time.Until(deadline).Milliseconds(), 0)))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
