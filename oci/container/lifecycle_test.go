@@ -376,6 +376,24 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// TestDeadline: a context that ends ends the waiting, and the next call is not disturbed.
+func TestDeadline(t *testing.T) {
+	balance(t)
+	p, _ := launch(t, config(rootfs(t), "true"), newAll)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := p.WaitReady(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("wait: %v", err)
+	}
+	ready(t, p)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := wait(t, p); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
 // TestSealed: nobody writes to what runs as init (CVE-2019-5736).
 func TestSealed(t *testing.T) {
 	f := initBinary(t)

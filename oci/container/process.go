@@ -187,9 +187,14 @@ func (p *Process) receive(ctx context.Context) (checkpoint.Report, error) {
 	if p.failed != nil {
 		return checkpoint.Report{FD: -1}, p.failed
 	}
-	stop := context.AfterFunc(ctx, func() { _ = p.report.SetDeadline(time.Unix(1, 0)) })
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = p.report.SetDeadline(time.Unix(1, 0))
+		close(over)
+	})
 	r, err := p.report.Receive()
 	if !stop() {
+		<-over // else it could still spoil the next call's deadline
 		_ = p.report.SetDeadline(time.Time{})
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
