@@ -194,13 +194,15 @@ func (c *Config) Check() error {
 	bad := func(key, format string, args ...any) {
 		all = append(all, fmt.Errorf("%s: %s: %w", key, fmt.Sprintf(format, args...), lifecycle.ErrInvalid))
 	}
-	for key, p := range map[string]string{
-		"root": c.Root, "state": c.State, "socket": c.Socket,
-		"registry.certs_dir": c.Registry.CertsDir, "seccomp.default_profile": c.Seccomp.DefaultProfile,
+	for _, p := range []struct {
+		key, path string
+		optional  bool
+	}{
+		{"root", c.Root, false}, {"state", c.State, false}, {"socket", c.Socket, false},
+		{"registry.certs_dir", c.Registry.CertsDir, true}, {"seccomp.default_profile", c.Seccomp.DefaultProfile, true},
 	} {
-		required := key == "root" || key == "state" || key == "socket"
-		if (p != "" || required) && !filepath.IsAbs(p) {
-			bad(key, "%q is not absolute", p)
+		if (p.path != "" || !p.optional) && !filepath.IsAbs(p.path) {
+			bad(p.key, "%q is not absolute", p.path)
 		}
 	}
 	if dir := c.Network.CNIConfDir; dir != "" && dir != None && !filepath.IsAbs(dir) {
