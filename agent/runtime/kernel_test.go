@@ -35,14 +35,14 @@ func TestMain(m *testing.M) {
 // node is a real monitor with containers that run a static busybox.
 type node struct {
 	*Runtime
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	l     layout.Layout
 	lower string
 	exits chan Exit
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	kerneltest.NeedRoot(t)
 	busybox, err := os.ReadFile("/bin/busybox")
@@ -86,7 +86,7 @@ func (n *node) connect() {
 	n.t.Helper()
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
-	r, err := New(n.ctx, n.l, Options{MonitorPath: "/proc/self/exe", InitPath: "/proc/self/exe", Log: logrus.NewEntry(quiet)})
+	r, err := New(n.ctx, n.l, Options{MonitorPath: "/proc/self/exe", InitPath: initPath(), Log: logrus.NewEntry(quiet)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -477,4 +477,12 @@ func TestHostFacts(t *testing.T) {
 	if !slices.Contains(h.BoundingCaps, "CAP_CHOWN") || !h.features.CgroupNS {
 		t.Errorf("%+v", h)
 	}
+}
+
+// initPath is the small slipway-init where `make test` has built it, else this binary.
+func initPath() string {
+	if dir := os.Getenv("SLIPWAY_TEST_BIN"); dir != "" {
+		return filepath.Join(dir, "slipway-init")
+	}
+	return "/proc/self/exe"
 }
