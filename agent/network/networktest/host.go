@@ -129,21 +129,22 @@ func address(link string, v4, v6 netip.Addr) error {
 	return nil
 }
 
-// pin makes a network namespace and binds it to path. The thread that made it dies.
+// pin makes a network namespace and binds it to path, on a thread that goes back.
 func pin(path string) error {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = home.Close() }()
+	return rtnl.Within(int(home.Fd()), func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- os.NewSyscallError("unshare", err)
-			return
+			return os.NewSyscallError("unshare", err)
 		}
-		done <- os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""))
-	}()
-	return <-done
+		return os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""))
+	})
 }
 
 // Namespace is a pod's network namespace, pinned at Path until Remove or the test's end.
