@@ -29,6 +29,11 @@ const (
 	channelClose  = 255
 )
 
+// maxData is the most that one message of stdin carries. A message must be one frame, so the
+// write buffer holds a whole one: the servers of the field (golang.org/x/net/websocket) do not join
+// fragments, and take the first byte of each for a channel.
+const maxData = 32 << 10
+
 // Size of a terminal, as the resize channel has it.
 type Size struct{ Width, Height uint16 }
 
@@ -77,7 +82,7 @@ func Run(ctx context.Context, url string, s Streams) (int, error) {
 
 func dial(ctx context.Context, url string) (*websocket.Conn, error) {
 	url = "ws" + strings.TrimPrefix(url, "http") // https becomes wss
-	d := websocket.Dialer{Subprotocols: []string{protocol}, Proxy: nil}
+	d := websocket.Dialer{Subprotocols: []string{protocol}, WriteBufferSize: maxData + 1024, ReadBufferSize: maxData}
 	ws, resp, err := d.DialContext(ctx, url, nil)
 	if err != nil && resp != nil {
 		defer resp.Body.Close()
@@ -116,7 +121,7 @@ func (c *conn) send(channel byte, data []byte) error {
 }
 
 func (c *conn) sendStdin(r io.Reader) error {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, maxData)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {

@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing/iotest"
 
 	"github.com/gorilla/websocket"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 )
 
 // endpoint serves one connection with f.
@@ -120,6 +122,35 @@ func TestRefusedEndpoint(t *testing.T) {
 	defer s.Close()
 	if _, err := Run(t.Context(), s.URL, Streams{}); err == nil || !strings.Contains(err.Error(), "token expired") {
 		t.Error(err)
+	}
+}
+
+// The server side of the field must get every byte of a large input, and its end.
+func TestRunLargeInput(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := wsstream.NewConn(map[string]wsstream.ChannelProtocolConfig{protocol: {Binary: true, Channels: []wsstream.ChannelType{
+			wsstream.ReadChannel, wsstream.WriteChannel, wsstream.WriteChannel, wsstream.WriteChannel, wsstream.ReadChannel,
+		}}})
+		_, ch, err := c.Open(w, r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if _, err := io.Copy(ch[channelStdout], ch[channelStdin]); err != nil {
+			t.Error(err)
+		}
+		_, _ = ch[channelStatus].Write([]byte(`{"status":"Success"}`))
+	}))
+	defer s.Close()
+	in := make([]byte, 3<<20)
+	_, _ = rand.Read(in) // never fails (crypto/rand)
+	var out bytes.Buffer
+	if _, err := Run(t.Context(), s.URL, Streams{Stdin: bytes.NewReader(in), Stdout: &out}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(in, out.Bytes()) {
+		t.Errorf("%d bytes came back of %d, or others", out.Len(), len(in))
 	}
 }
 
