@@ -125,3 +125,41 @@ func TestKilledAgent(t *testing.T) {
 		t.Errorf("log %q", got)
 	}
 }
+
+// TestKilledMonitor: exit records outlive the monitor, a container at its start gate runs
+// nothing, and the next monitor takes the socket over.
+func TestKilledMonitor(t *testing.T) {
+	n := newNode(t)
+	exits := filepath.Join(n.cfg.State, "exits")
+	n.create("c1", "exit 6")
+	n.start("c1")
+	n.exit("c1")
+	n.create("c2", "echo ran")
+	if err := syscall.Kill(n.client.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-n.client.Done():
+	case <-n.ctx.Done():
+		t.Fatal("the client does not notice")
+	}
+	if err := n.client.Signal(n.ctx, "c2", 0); !errors.Is(err, lifecycle.ErrUnavailable) {
+		t.Errorf("a request to nobody: %v", err)
+	}
+	n.connect(Start(n.ctx, n.cfg))
+	if list, err := n.client.List(n.ctx); err != nil || len(list) != 0 {
+		t.Errorf("list %+v, %v", list, err)
+	}
+	if e, err := ReadExit(exits, "c1"); err != nil || e.Code != 6 {
+		t.Errorf("record %+v, %v", e, err)
+	}
+	if err := n.client.Forget(n.ctx, "c1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := ReadExit(exits, "c1"); err == nil {
+		t.Error("the record outlives Forget")
+	}
+	if got := n.log("c2", "stdout"); got != "" {
+		t.Errorf("it ran: %q", got)
+	}
+}
