@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/sirupsen/logrus"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
@@ -77,7 +78,9 @@ func New(o Options) (*Driver, error) {
 	if len(o.BinDirs) == 0 {
 		o.BinDirs = DefaultBinDirs
 	}
-	d := &Driver{o: o, log: o.Log, cni: libcni.NewCNIConfigWithCacheDir(o.BinDirs, o.CacheDir, nil)}
+	// Given here, since libcni would make its own at the first call, without a lock.
+	run := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}
+	d := &Driver{o: o, log: o.Log, cni: libcni.NewCNIConfigWithCacheDir(o.BinDirs, o.CacheDir, run)}
 	if d.log == nil {
 		d.log = logrus.NewEntry(logrus.StandardLogger())
 	}

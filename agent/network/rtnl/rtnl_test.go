@@ -22,14 +22,10 @@ func addPair(name string) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	nl.NewRtAttrChild(req0(req), nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
-	return req
-}
-
-func req0(req *nl.NetlinkRequest) *nl.RtAttr {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	req.AddData(info)
-	return info
+	return req
 }
 
 // TestBatch: a refused message in the middle does not stop the others, and the error
