@@ -56,16 +56,18 @@ func (l *Local) start(key string, run func(context.Context, Progress) (*Image, e
 	ctx, cancel := context.WithCancelCause(context.Background())
 	f := &flight{cancel: cancel, done: make(chan struct{}), progress: map[int]Progress{}}
 	l.pulls[key] = f
-	go func() {
+	l.running[f] = true
+	l.flights.Go(func() {
 		f.img, f.err = run(ctx, f.tell)
 		l.mu.Lock()
+		delete(l.running, f)
 		if l.pulls[key] == f {
 			delete(l.pulls, key)
 		}
 		l.mu.Unlock()
 		close(f.done)
 		cancel(nil)
-	}()
+	})
 	return f
 }
 

@@ -20,8 +20,10 @@ type Local struct {
 	store  *store.Store
 	pinned []string
 
-	mu    sync.Mutex
-	pulls map[string]*flight
+	mu      sync.Mutex
+	pulls   map[string]*flight // those that can be joined
+	running map[*flight]bool   // also those that everybody has left
+	flights sync.WaitGroup
 	// fetch is the registry's behaviour; tests shorten its pauses.
 	fetch registry.Options
 }
@@ -31,7 +33,7 @@ var _ Service = (*Local)(nil)
 // New opens the store, which no other process may have open, and removes what an earlier
 // run left unfinished. Close it.
 func New(o Options) (*Local, error) {
-	l := &Local{o: o, pulls: map[string]*flight{}, fetch: registry.Options{CertsDir: o.CertsDir}}
+	l := &Local{o: o, pulls: map[string]*flight{}, running: map[*flight]bool{}, fetch: registry.Options{CertsDir: o.CertsDir}}
 	if l.o.ParallelLayers == 0 {
 		l.o.ParallelLayers = 4
 	}
@@ -50,15 +52,14 @@ func New(o Options) (*Local, error) {
 	return l, nil
 }
 
-// Close ends pulls under way and waits for what runs in the background.
+// Close ends pulls under way (begin none after it) and waits for what runs in the background.
 func (l *Local) Close() error {
 	l.mu.Lock()
-	pulls := l.pulls
-	l.mu.Unlock()
-	for _, f := range pulls {
+	for f := range l.running {
 		f.cancel(fmt.Errorf("the agent is ending: %w", lifecycle.ErrUnavailable))
-		<-f.done
 	}
+	l.mu.Unlock()
+	l.flights.Wait()
 	return l.store.Close()
 }
 

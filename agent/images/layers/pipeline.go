@@ -3,6 +3,7 @@ package layers
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"hash"
 	"io"
 	"sync"
@@ -155,11 +156,28 @@ func open(ctx context.Context, r io.ReadCloser, lim Limits, progress func(int64)
 		return nil, err
 	}
 	closeDec = closer
-	plain := pump(ctx, &wg, dec, func(b []byte) error {
+	plain := pump(ctx, &wg, blamed{dec, s.raw}, func(b []byte) error {
 		return lim.checkStream(s.in.Load(), s.out.Add(int64(len(b))))
 	})
 	s.flow = hashing(ctx, &wg, plain.ch, s.uncompressed)
 	return s, nil
+}
+
+// blamed tells errors of the compressed data from those of the stream that brings it.
+type blamed struct {
+	dec io.Reader
+	raw *flow
+}
+
+func (b blamed) Read(p []byte) (int, error) {
+	n, err := b.dec.Read(p)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if src := b.raw.cur.err; src != nil && src != io.EOF {
+		return n, src
+	}
+	return n, fmt.Errorf("decompress: %w: %w", err, ErrInvalid)
 }
 
 // drain reads both streams to their ends: a digest is that of the whole blob.

@@ -67,16 +67,16 @@ type blob struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	// Of the one reader:
+	mu    sync.Mutex // held over a Read, which cancel ends
 	off   int64
 	fails int // in a row, without a byte
-
-	mu   sync.Mutex // the connection, which Close ends
-	rc   io.ReadCloser
-	stop context.CancelCauseFunc // of rc's request
+	rc    io.ReadCloser
+	stop  context.CancelCauseFunc // of rc's request
 }
 
 func (b *blob) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for {
 		n, err := b.read(p)
 		b.off += int64(n)
@@ -105,38 +105,22 @@ func (b *blob) Read(p []byte) (int, error) {
 
 // read reads once, opening the stream where it broke, under the watch of the stall timer.
 func (b *blob) read(p []byte) (int, error) {
-	b.mu.Lock()
-	rc, stop := b.rc, b.stop
-	b.mu.Unlock()
-	if rc == nil {
-		var ctx context.Context
-		ctx, stop = context.WithCancelCause(b.ctx)
-		watch := time.AfterFunc(b.s.o.Stall, func() { stop(errStalled) })
-		var err error
-		rc, err = b.reopen(ctx)
-		watch.Stop()
+	if b.rc == nil {
+		ctx, stop := context.WithCancelCause(b.ctx)
+		rc, err := b.reopen(ctx)
 		if err != nil {
-			defer stop(nil)
-			return 0, cause(ctx, err)
+			stop(nil)
+			return 0, err
 		}
-		b.mu.Lock()
 		b.rc, b.stop = rc, stop
-		b.mu.Unlock()
 	}
+	stop := b.stop
 	watch := time.AfterFunc(b.s.o.Stall, func() { stop(errStalled) })
-	defer watch.Stop()
-	n, err := rc.Read(p)
-	if err != nil && err != io.EOF && !watch.Stop() && n == 0 {
+	n, err := b.rc.Read(p)
+	if !watch.Stop() && n == 0 && err != nil && err != io.EOF {
 		err = fmt.Errorf("%w: %w", errStalled, err)
 	}
 	return n, err
-}
-
-func cause(ctx context.Context, err error) error {
-	if c := context.Cause(ctx); c != nil {
-		return c
-	}
-	return err
 }
 
 // reopen is lazy in containerd's reader: the request goes out at the first Read.
@@ -162,10 +146,8 @@ func (b *blob) reopen(ctx context.Context) (io.ReadCloser, error) {
 }
 
 func (b *blob) drop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.rc != nil {
-		b.stop(nil) // first: closing waits for a Read that is under way
+		b.stop(nil)
 		b.rc.Close()
 		b.rc = nil
 	}
@@ -173,6 +155,8 @@ func (b *blob) drop() {
 
 func (b *blob) Close() error {
 	b.cancel(errClosed)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.drop()
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 // syncer writes layers out to the disk after they are in use, one at a time. Until it is
 // done with a layer, the layer's record names the boot that made it, so that a power loss
 // takes the layer and its images away as a whole. fsync of what was written, not syncfs:
-// that would wait for everybody's dirty pages.
+// that would wait for everybody's dirty pages. And not during a pull: each fsync ends a
+// journal transaction that the unpacking of other layers is part of.
 type syncer struct {
 	mu     sync.Mutex
 	queue  []string
@@ -24,6 +25,7 @@ type syncer struct {
 	done   chan struct{}
 	idle   *sync.Cond // queue empty and nothing under way
 	busy   bool
+	pulls  int
 }
 
 func (y *syncer) start(s *Store) {
@@ -53,16 +55,24 @@ func (y *syncer) add(name string) {
 	y.mu.Lock()
 	y.queue = append(y.queue, name)
 	y.mu.Unlock()
-	select {
-	case y.wake <- struct{}{}:
-	default:
+}
+
+// pause counts pulls in (1) and out (-1).
+func (y *syncer) pause(n int) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.pulls += n; y.pulls == 0 {
+		select {
+		case y.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
 func (y *syncer) drain(ctx context.Context, s *Store) {
 	for {
 		y.mu.Lock()
-		if len(y.queue) == 0 || ctx.Err() != nil {
+		if len(y.queue) == 0 || y.pulls > 0 || ctx.Err() != nil {
 			y.busy = false
 			y.idle.Broadcast()
 			y.mu.Unlock()

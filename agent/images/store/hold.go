@@ -22,10 +22,14 @@ type Hold struct {
 	mu sync.Mutex
 	// names may repeat: each is one count in Store.held
 	names []string
+	ended bool
 }
 
 // Hold begins a pull. Call Release when its image is committed or given up.
-func (s *Store) Hold() *Hold { return &Hold{s: s} }
+func (s *Store) Hold() *Hold {
+	s.flush.pause(1)
+	return &Hold{s: s}
+}
 
 // layerName is short, so that 128 of them fit one page of mount options, and depends on
 // contents alone. 100 bits of a second digest: finding a second layer of another image's
@@ -125,10 +129,13 @@ func (h *Hold) put(stage string, l *Layer) error {
 // Release ends the claims; layers that no image took are removed.
 func (h *Hold) Release() {
 	h.mu.Lock()
-	names := h.names
-	h.names = nil
+	names, ended := h.names, h.ended
+	h.names, h.ended = nil, true
 	h.mu.Unlock()
 	h.s.unhold(names)
+	if !ended {
+		h.s.flush.pause(-1)
+	}
 }
 
 // Stage makes an empty directory below tmp, gone at the next start if not before.
