@@ -6,13 +6,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix" // setns: the connection is made inside the pod's namespace
-
 	"github.com/slipway-cri/slipway/agent/lifecycle"
+	"github.com/slipway-cri/slipway/agent/network/rtnl"
 )
 
 // dialTimeout bounds a connection to a port on the pod's own loopback.
@@ -52,39 +50,21 @@ func splice(conn *net.TCPConn, stream io.ReadWriteCloser) error {
 	return err
 }
 
-// dialIn connects to 127.0.0.1, or to ::1, inside a network namespace ("" = the node's). The
-// thread that entered the namespace is thrown away: its goroutine ends locked.
-func dialIn(ctx context.Context, netns string, port int) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+// dialIn connects to 127.0.0.1, or to ::1, inside a network namespace ("" = the node's).
+func dialIn(ctx context.Context, netns string, port int) (conn net.Conn, err error) {
+	if netns == "" {
+		return dialLoopback(ctx, port)
 	}
-	done := make(chan result, 1)
-	go func() {
-		if netns != "" {
-			runtime.LockOSThread()
-			if err := enter(netns); err != nil {
-				done <- result{err: err}
-				return
-			}
-		}
-		conn, err := dialLoopback(ctx, port)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
-}
-
-func enter(netns string) error {
 	f, err := os.Open(netns)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return &os.PathError{Op: "setns", Path: netns, Err: err}
-	}
-	return nil
+	err = rtnl.Within(int(f.Fd()), func() (err error) {
+		conn, err = dialLoopback(ctx, port)
+		return err
+	})
+	return conn, err
 }
 
 // dialLoopback tries IPv4 and then IPv6 on the calling thread: literal addresses of one family each keep

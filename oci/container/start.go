@@ -119,9 +119,9 @@ func (l *Launch) attributes(pidfd *int) *syscall.SysProcAttr {
 	return sys
 }
 
-// fork clones from this thread, or from a throw-away one that has joined the PID
-// namespace first: setns there decides only where a thread's children are born, and a
-// thread in that state can make no further threads, so it is not given back.
+// fork clones from this thread, or from one that has joined the PID namespace first: setns there decides
+// only where a thread's children are born. While it is so the thread can make no further threads, so it is
+// locked, and given back only once its children are born at home again; else it ends with its goroutine.
 func fork(pidns int, attr *syscall.ProcAttr) (int, error) {
 	const path = "/proc/self/fd/8"
 	argv := []string{InitName}
@@ -134,14 +134,27 @@ func fork(pidns int, attr *syscall.ProcAttr) (int, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(pidns, unix.CLONE_NEWPID); err != nil {
-			done <- result{0, fmt.Errorf("join the pid namespace: %w", err)}
-			return
+		runtime.LockOSThread()
+		pid, back, err := forkInside(pidns, path, argv, attr)
+		if back {
+			runtime.UnlockOSThread()
 		}
-		pid, err := syscall.ForkExec(path, argv, attr)
 		done <- result{pid, err}
 	}()
 	r := <-done
 	return r.pid, r.err
+}
+
+// forkInside runs on a locked thread; back says that the thread is as it was before.
+func forkInside(pidns int, path string, argv []string, attr *syscall.ProcAttr) (pid int, back bool, err error) {
+	home, err := os.Open("/proc/thread-self/ns/pid")
+	if err != nil {
+		return 0, true, err
+	}
+	defer home.Close()
+	if err := unix.Setns(pidns, unix.CLONE_NEWPID); err != nil {
+		return 0, true, fmt.Errorf("join the pid namespace: %w", err)
+	}
+	pid, err = syscall.ForkExec(path, argv, attr)
+	return pid, unix.Setns(int(home.Fd()), unix.CLONE_NEWPID) == nil, err
 }
