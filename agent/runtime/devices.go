@@ -17,12 +17,14 @@ import (
 // maxDevices bounds the nodes that one directory of devices may stand for.
 const maxDevices = 4096
 
-// notShared are directories below /dev with instances of their own in each container.
-var notShared = map[string]bool{"pts": true, "shm": true, "fd": true, "mqueue": true, ".udev": true, ".lxc": true}
+// notShared are names below /dev of which each container has its own.
+var notShared = map[string]bool{
+	"pts": true, "ptmx": true, "console": true, "shm": true, "fd": true, "mqueue": true, ".udev": true, ".lxc": true,
+}
 
 // HostDevices lists the device nodes below /dev that a privileged container gets.
 func HostDevices() ([]specs.LinuxDevice, error) {
-	return devicesBelow("/dev", func(name string) bool { return !notShared[name] && name != "console" })
+	return devicesBelow("/dev", func(name string) bool { return !notShared[name] })
 }
 
 // Device resolves a path of a request: a device node or a link to one gives that one, a directory
