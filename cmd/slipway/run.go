@@ -25,10 +25,12 @@ func (a *app) runCommand() *cobra.Command {
 
 A missing image is pulled. ARGs replace the image's command and leave its entrypoint. Ctrl-C and SIGTERM stop
 the container; on a terminal (-it) Ctrl-C goes to the container, and Ctrl-P Ctrl-Q leaves it running.
-Without --rm the stopped pod and its log stay until "slipway rm".`,
+Without --rm the stopped pod and its log stay until "slipway rm". --pod adds the container to a pod that is there,
+in its namespaces.`,
 		Example: `  slipway run --rm docker.io/library/busybox:latest -- echo hello
   slipway run --rm -it docker.io/library/busybox:latest sh
-  slipway run -d --name web -p 8080:80 -v /srv/www:/usr/share/nginx/html:ro docker.io/library/nginx:1.14`,
+  slipway run -d --name web -p 8080:80 -v /srv/www:/usr/share/nginx/html:ro docker.io/library/nginx:1.14
+  slipway run --rm --pod web docker.io/library/busybox:latest -- wget -qO- 127.0.0.1`,
 		Args: positional(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.image, o.args = args[0], afterDashes(args[1:])
@@ -54,6 +56,9 @@ func (a *app) run(ctx context.Context, n *node, o *runOptions) error {
 	}
 	if err := a.ensureImage(ctx, n, o, ctr); err != nil {
 		return err
+	}
+	if o.pod != "" {
+		return a.runBeside(ctx, n, o, ctr)
 	}
 	if err := n.nameIsFree(ctx, pod.GetMetadata().GetName()); err != nil {
 		return err
@@ -84,11 +89,21 @@ func (a *app) run(ctx context.Context, n *node, o *runOptions) error {
 
 // runInPod creates, starts and watches the container. stays: it runs on, detached.
 func (a *app) runInPod(ctx context.Context, n *node, o *runOptions, pod string, podConfig *runtimeapi.PodSandboxConfig, config *runtimeapi.ContainerConfig) (code int, stays bool, err error) {
-	created, err := n.runtime.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: config, SandboxConfig: podConfig})
+	id, err := n.create(ctx, pod, podConfig, config)
 	if err != nil {
 		return 0, false, err
 	}
-	id := created.GetContainerId()
+	return a.runCreated(ctx, n, o, id)
+}
+
+// create returns the new container's id. podConfig may be nil: the agent has the pod's.
+func (n *node) create(ctx context.Context, pod string, podConfig *runtimeapi.PodSandboxConfig, config *runtimeapi.ContainerConfig) (string, error) {
+	r, err := n.runtime.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: config, SandboxConfig: podConfig})
+	return r.GetContainerId(), err
+}
+
+// runCreated starts and watches a container. stays: it runs on, detached.
+func (a *app) runCreated(ctx context.Context, n *node, o *runOptions, id string) (code int, stays bool, err error) {
 	// A signal must stop the container, not this command's start or view of it.
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

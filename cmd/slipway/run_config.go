@@ -40,7 +40,7 @@ type runOptions struct {
 	args  []string
 
 	rm, stdin, tty, detach, quiet          bool
-	name, pull, entrypoint, workdir        string
+	name, pod, pull, entrypoint, workdir   string
 	user, network, logDir, memory, cpus    string
 	env, volumes, ports, labels            []string
 	capAdd, capDrop                        []string
@@ -54,7 +54,8 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.tty, "tty", "t", false, "give the container a terminal")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it, print its id and return")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress of a pull")
-	f.StringVar(&o.name, "name", "", "the pod's name (default: made up)")
+	f.StringVar(&o.name, "name", "", "the pod's name, with --pod the container's (default: made up)")
+	f.StringVar(&o.pod, "pod", "", "add the container to this pod")
 	f.StringVar(&o.pull, "pull", "missing", "missing, always or never")
 	f.StringVar(&o.entrypoint, "entrypoint", "", "replaces the image's entrypoint")
 	f.StringVarP(&o.workdir, "workdir", "w", "", "working directory in the container")
@@ -87,6 +88,11 @@ func (o *runOptions) configs() (*runtimeapi.PodSandboxConfig, *runtimeapi.Contai
 	case !filepath.IsAbs(o.logDir):
 		return nil, nil, usagef("--log-dir %q is not absolute", o.logDir)
 	}
+	if o.pod != "" {
+		if err := o.besidePod(); err != nil {
+			return nil, nil, err
+		}
+	}
 	labels, err := pairs("--label", o.labels)
 	if err != nil {
 		return nil, nil, err
@@ -118,15 +124,19 @@ func (o *runOptions) configs() (*runtimeapi.PodSandboxConfig, *runtimeapi.Contai
 		}
 		pod.PortMappings = append(pod.PortMappings, m)
 	}
-	ctr, err := o.container(namespaces, labels)
+	ctrName := "main"
+	if o.pod != "" {
+		ctrName = name
+	}
+	ctr, err := o.container(ctrName, namespaces, labels)
 	return pod, ctr, err
 }
 
-func (o *runOptions) container(namespaces *runtimeapi.NamespaceOption, labels map[string]string) (*runtimeapi.ContainerConfig, error) {
+func (o *runOptions) container(name string, namespaces *runtimeapi.NamespaceOption, labels map[string]string) (*runtimeapi.ContainerConfig, error) {
 	c := &runtimeapi.ContainerConfig{
-		Metadata:   &runtimeapi.ContainerMetadata{Name: "main"},
+		Metadata:   &runtimeapi.ContainerMetadata{Name: name},
 		Args:       o.args,
-		WorkingDir: o.workdir, Labels: labels, LogPath: "main.log",
+		WorkingDir: o.workdir, Labels: labels, LogPath: name + ".log",
 		Stdin: o.stdin, StdinOnce: o.stdin, Tty: o.tty,
 		Linux: &runtimeapi.LinuxContainerConfig{
 			Resources: &runtimeapi.LinuxContainerResources{},

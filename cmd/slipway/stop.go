@@ -161,9 +161,17 @@ func (n *node) removePod(ctx context.Context, id string, force bool) error {
 
 // removeLogs removes the log directory that run made; other clients' are theirs.
 func removeLogs(p *runtimeapi.PodSandboxStatus) error {
-	dir := p.GetAnnotations()[logDirAnnotation]
-	if p.GetLabels()[runLabel] == "" || dir == "" || !filepath.IsAbs(dir) || filepath.Base(dir) != p.GetMetadata().GetUid() {
-		return nil
+	if dir := ownLogDirectory(p); dir != "" {
+		return os.RemoveAll(dir)
 	}
-	return os.RemoveAll(dir)
+	return nil
+}
+
+// ownLogDirectory is the pod's log directory if run made it, else "".
+func ownLogDirectory(p *runtimeapi.PodSandboxStatus) string {
+	dir := p.GetAnnotations()[logDirAnnotation]
+	if p.GetLabels()[runLabel] == "" || !filepath.IsAbs(dir) || filepath.Base(dir) != p.GetMetadata().GetUid() {
+		return ""
+	}
+	return dir
 }
