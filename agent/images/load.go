@@ -299,7 +299,7 @@ func (ld *loader) add(config []byte, files []string, descs []ocispec.Descriptor,
 	if len(names) > 0 {
 		first.Tag = names[0]
 	}
-	img, err := ld.hold.Commit(config, list, first)
+	img, err := ld.hold.Commit(ld.ctx, config, list, first)
 	for i := 1; i < len(names) && err == nil && img != nil; i++ {
 		img, err = ld.l.store.AddNames(img.ID, store.Names{Tag: names[i]})
 	}

@@ -53,7 +53,7 @@ func (l *Local) pull(ctx context.Context, ref reference.Named, auth *Auth, p Pro
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", ref, err)
 	}
-	img, err := hold.Commit(c.Config, list, names)
+	img, err := hold.Commit(ctx, c.Config, list, names)
 	if err != nil {
 		return nil, err
 	}

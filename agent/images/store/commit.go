@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -21,7 +22,11 @@ func (s *Store) imagePath(id digest.Digest) string { return s.path(imageDir, id.
 // Commit makes the image of config and layers (bottom first) exist, or gives an existing
 // one further names. All layers must be held by h until it returns. The image's record is
 // on the disk when it returns.
-func (h *Hold) Commit(config []byte, list []*Layer, n Names) (*Image, error) {
+func (h *Hold) Commit(ctx context.Context, config []byte, list []*Layer, n Names) (*Image, error) {
+	list, err := h.fit(ctx, list)
+	if err != nil {
+		return nil, err
+	}
 	img := &Image{ID: digest.FromBytes(config), Config: config, Created: time.Now()}
 	for _, l := range list {
 		img.DiffIDs = append(img.DiffIDs, l.DiffID)

@@ -98,6 +98,57 @@ func (h *Hold) make(name string, diffID digest.Digest, unpack func(dir string) (
 	return nil, err
 }
 
+// fit replaces layers by variants where directories that a layer needs but does not
+// name have other attributes below it: /tmp must not become 0755 because a layer holds
+// tmp/x alone. Layers are shared by contents, what is below them is not.
+func (h *Hold) fit(ctx context.Context, list []*Layer) ([]*Layer, error) {
+	out := make([]*Layer, len(list))
+	var below []string // top-most first
+	for i, l := range list {
+		out[i] = l
+		if len(l.Implicit) > 0 && len(below) > 0 {
+			attrs, err := layers.InheritedAttrs(h.s.Base(), below, l.Implicit)
+			if err == nil && len(attrs) > 0 {
+				out[i], err = h.variant(ctx, l, attrs)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("layer %s: %w", l.DiffID, err)
+			}
+		}
+		below = append([]string{out[i].Name}, below...)
+	}
+	return out, nil
+}
+
+func (h *Hold) variant(ctx context.Context, l *Layer, attrs []layers.DirAttr) (*Layer, error) {
+	name := layerName(l.DiffID, fmt.Sprint(attrs))
+	unlock, err := h.s.making.lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if v, err := h.claim(name, l.DiffID); v != nil || err != nil {
+		return v, err
+	}
+	stage, err := h.s.Stage()
+	if err != nil {
+		return nil, err
+	}
+	v := *l
+	v.Name = name
+	root, recipe := h.s.Paths(l.Name)
+	if v.Size, v.Inodes, err = layers.Variant(stage, root, recipe, attrs); err == nil {
+		// The files are the other's, which may be gone before this one is.
+		v.Size, v.Inodes = max(v.Size, l.Size), max(v.Inodes, l.Inodes)
+		err = h.put(stage, &v)
+	}
+	if err != nil {
+		h.s.remove(stage)
+		return nil, err
+	}
+	return &v, nil
+}
+
 // put moves a finished layer from its stage to its place. The record goes with the
 // directory of the recipe, last: without it the layer does not exist.
 func (h *Hold) put(stage string, l *Layer) error {
