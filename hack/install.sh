@@ -1,7 +1,7 @@
 #!/bin/sh
 # hack/install.sh: install the Debian packages that the demo and the tests use, those that are missing.
 set -eu
-want="docker-registry busybox-static containernetworking-plugins skopeo strace qemu-system-x86 cpio kmod ca-certificates"
+want="docker-registry busybox-static containernetworking-plugins iptables skopeo strace qemu-system-x86 cpio kmod e2fsprogs ca-certificates"
 missing=
 for p in $want; do
 	dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $p"

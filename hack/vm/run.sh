@@ -40,6 +40,11 @@ modules() { # copy the listed modules with what they depend on
 	depmod -b "$root" "$v"
 }
 
+withlibs() { # copy a program with the libraries that it is linked to
+	install -D "$1" "$2$1"
+	ldd "$1" 2>/dev/null | grep -o '/[^ ]*' | while read -r l; do [ -e "$2$l" ] || install -D "$l" "$2$l"; done
+}
+
 image() { # everything that the VM's root holds
 	local root=$1 p
 	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,root,new,proc,sys,dev,tests,tmp,run,var,usr/lib}
@@ -52,7 +57,8 @@ image() { # everything that the VM's root holds
 	printf 'nameserver 192.0.2.53\n' >"$root/etc/resolv.conf"
 	install -m 755 $here/init "$root/init"
 	cp $here/modules "$root/tests/modules"
-	cp /usr/bin/docker-registry "$root/usr/bin/"
+	for p in docker-registry skopeo strace; do withlibs "/usr/bin/$p" "$root"; done
+	for p in /usr/lib/cni/*; do withlibs "$p" "$root"; done
 	modules "$root"
 	for p in "${packages[@]}"; do
 		local dir="$root/tests/$p"
@@ -71,16 +77,22 @@ image() { # everything that the VM's root holds
 	} >"$root/tests/run"
 }
 
+disk() { # an ext4 file system for /tmp: a tmpfs of this kernel has no user xattrs
+	truncate -s 4G "$1" && mke2fs -q -F -t ext4 -O ^has_journal "$1"
+}
+
 kernel
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 image "$work/root"
+disk "$work/disk"
 (cd "$work/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initrd"
 v=$(cat "$cache/kernel/version")
 console=${SLIPWAY_VM_LOG:-$work/console}
 echo "vm: Linux $v, $(du -h "$work/initrd" | cut -f1) initramfs, ${#packages[@]} packages"
 timeout "${SLIPWAY_VM_TIMEOUT:-1500}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
 	-nodefaults -no-reboot -display none -serial stdio \
+	-drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" \
 	-kernel "$cache/kernel/boot/vmlinuz-$v" -initrd "$work/initrd" \
 	-append "console=ttyS0 quiet panic=-1 systemd.unified_cgroup_hierarchy=1 apparmor=1 security=apparmor" \
 	</dev/null 2>&1 | tr -d '\r' >"$console" &

@@ -301,7 +301,7 @@ func TestPropagation(t *testing.T) {
 
 func TestCgroupView(t *testing.T) {
 	balance(t)
-	c := config(rootfs(t), "sh", "-c", "cat /proc/self/cgroup; ls /sys/fs/cgroup; ls /sys/fs/cgroup/*/ | wc -l; touch /sys/fs/cgroup/x; cat /sys/fs/cgroup/cgroup.controllers")
+	c := config(rootfs(t), "sh", "-c", "cat /proc/self/cgroup; ls /sys/fs/cgroup; touch /sys/fs/cgroup/x; cat /sys/fs/cgroup/cgroup.controllers")
 	c.Unshare = unix.CLONE_NEWCGROUP
 	c.Mounts = append(c.Mounts, initconf.Mount{Type: "cgroup", Destination: "/sys/fs/cgroup", CgroupView: true,
 		Flags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC})

@@ -291,15 +291,21 @@ func TestBadSysctl(t *testing.T) {
 // command, as in a VM, the test binary itself was built that way.
 func static(t testing.TB) func(*container.Launch) {
 	t.Helper()
+	if dir := os.Getenv("SLIPWAY_TEST_BIN"); dir != "" {
+		return from(t, filepath.Join(dir, "slipway-init"))
+	}
 	path := filepath.Join(t.TempDir(), "slipway-init")
 	build := exec.Command("go", "build", "-o", path, "github.com/slipway-cri/slipway/cmd/slipway-init")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return func(*container.Launch) {}
-		}
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return from(t, path)
+}
+
+// from makes a launch use the slipway-init at path.
+func from(t testing.TB, path string) func(*container.Launch) {
+	t.Helper()
 	f, err := container.InitMemfd(path)
 	if err != nil {
 		t.Fatal(err)
