@@ -256,10 +256,15 @@ func (c *Client) Launch(ctx context.Context, q LaunchRequest) (*LaunchReply, err
 		closeFDs(resp.fds)
 		return nil, fmt.Errorf("launch %q: the monitor's answer does not parse", q.ID)
 	}
-	reply.Pidfd = os.NewFile(uintptr(resp.fds[0]), "pidfd")
 	if console {
+		// Only a non-blocking file has deadlines, and reads that Close ends.
+		if err := unix.SetNonblock(resp.fds[1], true); err != nil {
+			closeFDs(resp.fds)
+			return nil, os.NewSyscallError("fcntl(O_NONBLOCK)", err)
+		}
 		reply.Console = os.NewFile(uintptr(resp.fds[1]), "console")
 	}
+	reply.Pidfd = os.NewFile(uintptr(resp.fds[0]), "pidfd")
 	return reply, nil
 }
 

@@ -210,6 +210,12 @@ func (e *entry) start() (time.Time, error) {
 	defer cancel()
 	switch err := proc.StartContext(ctx); {
 	case errors.Is(err, container.ErrNoGate):
+		e.mu.Lock()
+		at := e.startedAt
+		e.mu.Unlock()
+		if !at.IsZero() {
+			return at, nil // a retry by an agent that missed the answer
+		}
 		return time.Time{}, fmt.Errorf("start %s, which was started: %w", e.id, lifecycle.ErrState)
 	case err != nil:
 		return time.Time{}, launchError(err)
