@@ -65,13 +65,14 @@ func (c *Containers) create(ctx context.Context, e *inventory.Entry[Container], 
 	if err != nil {
 		return fmt.Errorf("config.image: %w", err)
 	}
+	c.newEnd(e.ID)
 	k := &creation{e: e, pod: pod, cfg: cfg, image: image}
 	times, err := steps.Run(ctx, c.createSteps(k))
 	if err != nil {
 		c.dropEnd(e.ID)
 		return err
 	}
-	return e.SetEvenUnsaved(func(v *Container) (err error) {
+	err = e.Set(func(v *Container) (err error) {
 		v.Timeline = times
 		if v.State == lifecycle.ContainerExited {
 			return nil // killed from outside already: a status for the caller to see, not an error
@@ -79,6 +80,20 @@ func (c *Containers) create(ctx context.Context, e *inventory.Entry[Container], 
 		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerSetUp)
 		return err
 	})
+	if err != nil {
+		return errors.Join(err, c.undo(ctx, e))
+	}
+	return nil
+}
+
+// undo takes a whole creation back.
+func (c *Containers) undo(ctx context.Context, e *inventory.Entry[Container]) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), steps.UndoTimeout)
+	defer cancel()
+	if err := c.delete(ctx, e); err != nil {
+		return err
+	}
+	return c.forget(e)
 }
 
 func (c *Containers) createSteps(k *creation) []steps.Step {
@@ -87,7 +102,7 @@ func (c *Containers) createSteps(k *creation) []steps.Step {
 		{
 			Name: "record",
 			Do:   func(context.Context) error { return c.recordIntent(k) },
-			Undo: func(context.Context) error { return c.store.Remove(id) },
+			Undo: func(context.Context) error { return k.e.Erase(c.store.Remove) },
 		},
 		{
 			Name: "layers",
@@ -101,9 +116,7 @@ func (c *Containers) createSteps(k *creation) []steps.Step {
 		{
 			Name: "process",
 			Do:   func(ctx context.Context) error { return c.makeProcess(ctx, k) },
-			Undo: func(ctx context.Context) error {
-				return c.o.Runtime.Delete(ctx, id, k.e.Snapshot().CgroupPath)
-			},
+			Undo: func(ctx context.Context) error { return c.delete(ctx, k.e) },
 		},
 	}
 }
@@ -113,7 +126,7 @@ func (c *Containers) recordIntent(k *creation) error {
 	if err != nil {
 		return err
 	}
-	return k.e.Set(func(v *Container) error {
+	err = k.e.Set(func(v *Container) error {
 		*v = Container{
 			ID: k.e.ID, PodID: k.pod.ID, Config: k.cfg, State: lifecycle.ContainerCreating,
 			ImageID: k.image.ID, ImageRef: imageRef(k.image), LogPath: log,
@@ -121,6 +134,10 @@ func (c *Containers) recordIntent(k *creation) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return errors.Join(err, c.store.Remove(k.e.ID)) // its directory may be there
+	}
+	return nil
 }
 
 // logPath joins the pod's directory and the container's relative path, and makes the directory
@@ -149,12 +166,24 @@ func (c *Containers) makeLayers(k *creation) (err error) {
 	}
 	dir := c.o.Layout.ContainerDir(k.e.ID)
 	for _, d := range []string{"upper", "work"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+		if err := makeDir(filepath.Join(dir, d)); err != nil {
 			c.o.Images.Release(k.e.ID)
 			return err
 		}
 	}
+	if err := likeImage(k.root, filepath.Join(dir, "upper")); err != nil {
+		c.o.Images.Release(k.e.ID)
+		return err
+	}
 	return nil
+}
+
+// makeDir makes a directory that becomes one of the container's own: 0755 whatever the agent's umask.
+func makeDir(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 func (c *Containers) makeSpec(k *creation) error {
@@ -166,7 +195,7 @@ func (c *Containers) makeSpec(k *creation) error {
 		return err
 	}
 	for i := range k.built.Volumes {
-		if err := os.MkdirAll(filepath.Join(in.VolumeDir, strconv.Itoa(i)), 0o755); err != nil {
+		if err := makeDir(filepath.Join(in.VolumeDir, strconv.Itoa(i))); err != nil {
 			return err
 		}
 	}
@@ -198,7 +227,7 @@ func (c *Containers) pidNamespace(k *creation) (string, error) {
 	switch ns.GetPid() {
 	case runtimeapi.NamespaceMode_POD:
 		if k.pod.PID == 0 {
-			return "", nil // the pod shares none: each container has its own
+			return "", nil // the pod shares none, which Build refuses
 		}
 		return fmt.Sprintf("/proc/%d/ns/pid", k.pod.PID), nil
 	case runtimeapi.NamespaceMode_TARGET:
@@ -236,7 +265,7 @@ func (c *Containers) makeProcess(ctx context.Context, k *creation) error {
 		return nil
 	})
 	if err != nil {
-		return errors.Join(err, c.o.Runtime.Delete(ctx, k.e.ID, v.CgroupPath))
+		return errors.Join(err, c.delete(ctx, k.e))
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ type started struct {
 
 // exec launches cmd in a running container. The caller closes its copies of the streams.
 func (c *Containers) exec(ctx context.Context, id string, cmd []string, tty bool, stdio [3]*os.File) (*started, error) {
+	if len(cmd) == 0 {
+		return nil, fmt.Errorf("exec in container %s: no command: %w", id, lifecycle.ErrInvalid)
+	}
 	e, err := c.inv.Find(id)
 	if err != nil {
 		return nil, err
@@ -55,6 +58,9 @@ func (c *Containers) exec(ctx context.Context, id string, cmd []string, tty bool
 // keptSpec reads the spec at a container's first exec; probes come every few seconds.
 func (c *Containers) keptSpec(e *inventory.Entry[Container]) (*specs.Spec, error) {
 	end := c.end(e.ID)
+	if end == nil {
+		return nil, fmt.Errorf("container %s: %w", e.ID, lifecycle.ErrNotFound)
+	}
 	c.mu.Lock()
 	spec := end.spec
 	c.mu.Unlock()
@@ -123,7 +129,7 @@ func (c *Containers) wait(ctx context.Context, s *started, timeout time.Duration
 		return runtime.Exit{}, errors.Join(cause, err)
 	}
 	select {
-	case x := <-s.exec.Done:
+	case x := <-s.exec.Done: // of its own or of the kill, which look the same from here
 		return x, cause
 	case <-killCtx.Done():
 		return runtime.Exit{}, errors.Join(cause, fmt.Errorf("killed but not gone after %s", killWait))

@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,9 +17,9 @@ const reclaimTimeout = 30 * time.Second
 // Exited applies an exit. It takes no slot, since a verb that waits for the exit may hold it; the
 // runtime calls it for one exit after the other.
 func (c *Containers) Exited(x runtime.Exit) {
-	e := c.inv.Peek(x.ID)
-	if e == nil || e.Snapshot() == nil {
-		return // its creation is being undone
+	e, end := c.inv.Peek(x.ID), c.end(x.ID)
+	if e == nil || e.Snapshot() == nil || end == nil {
+		return // its creation is undone
 	}
 	log := c.o.Log.WithField("container", x.ID)
 	err := e.SetEvenUnsaved(func(v *Container) (err error) {
@@ -30,11 +31,10 @@ func (c *Containers) Exited(x runtime.Exit) {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, lifecycle.ErrNotFound) { // which is: it is being removed
 		log.WithError(err).Warn("exit could not be recorded")
 	}
-	end := c.end(x.ID)
-	end.once.Do(func() { close(end.exited) })
+	end.close()
 	log.WithField("code", x.Code).Debug("container exited")
 	go c.reclaim(e)
 }
@@ -69,6 +69,9 @@ func (c *Containers) reclaim(e *inventory.Entry[Container]) {
 
 func (c *Containers) delete(ctx context.Context, e *inventory.Entry[Container]) error {
 	end := c.end(e.ID)
+	if end == nil {
+		return nil // forgotten, which comes after a Delete
+	}
 	end.reclaim.Lock()
 	defer end.reclaim.Unlock()
 	return c.o.Runtime.Delete(ctx, e.ID, e.Snapshot().CgroupPath)
@@ -76,10 +79,14 @@ func (c *Containers) delete(ctx context.Context, e *inventory.Entry[Container]) 
 
 // waitExit waits until the container's exit is recorded, for at most d; true means it is.
 func (c *Containers) waitExit(ctx context.Context, id string, d time.Duration) (bool, error) {
+	end := c.end(id)
+	if end == nil {
+		return true, nil // removed meanwhile
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-c.end(id).exited:
+	case <-end.exited:
 		return true, nil
 	case <-timer.C:
 		return false, nil

@@ -33,36 +33,32 @@ func (c *Containers) remove(ctx context.Context, e *inventory.Entry[Container]) 
 	if err := c.killHeld(ctx, e); err != nil {
 		return err
 	}
-	err = e.Set(func(v *Container) (err error) {
-		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerRemove)
-		return err
-	})
-	if err != nil {
+	if err := c.note(e, lifecycle.ContainerRemove, nil); err != nil { // a full disk is what a removal may be for
 		return err
 	}
 	if err := c.delete(ctx, e); err != nil {
 		return fmt.Errorf("remove container %s: %w", e.ID, err)
 	}
-	if err := c.forget(e.ID); err != nil {
+	if err := c.forget(e); err != nil {
 		return fmt.Errorf("remove container %s: %w", e.ID, err)
 	}
-	e.Drop()
 	return nil
 }
 
-// forget removes what a container has on disk, its record last, and its hold on the image.
-func (c *Containers) forget(id string) error {
-	dir := c.o.Layout.ContainerDir(id)
+// forget removes what a container has on disk, its record last, its hold on the image, and its entry.
+func (c *Containers) forget(e *inventory.Entry[Container]) error {
+	dir := c.o.Layout.ContainerDir(e.ID)
 	for _, d := range []string{"upper", "work", "volumes"} {
 		if err := os.RemoveAll(filepath.Join(dir, d)); err != nil {
 			return err
 		}
 	}
-	if err := c.store.Remove(id); err != nil {
+	if err := e.Erase(c.store.Remove); err != nil {
 		return err
 	}
-	c.o.Images.Release(id)
-	c.dropEnd(id)
+	c.o.Images.Release(e.ID)
+	e.Drop()
+	c.dropEnd(e.ID)
 	return nil
 }
 

@@ -32,13 +32,17 @@ func (c *Containers) Load() error {
 			c.o.Log.WithField("container", r.ID).WithError(err).Warn("container record does not parse; what it left is cleaned")
 			continue
 		}
-		if boot != c.o.BootID && !dead(v.State) {
+		lost := boot != c.o.BootID && !dead(v.State) && v.State != lifecycle.ContainerCreating
+		if lost {
 			lose(v)
 		}
-		c.inv.Restore(v.ID, key(v.PodID, v.Config), v)
+		e, end := c.inv.Restore(v.ID, key(v.PodID, v.Config), v), c.newEnd(v.ID)
+		if lost { // once, with one time of its end
+			err := e.SetEvenUnsaved(func(*Container) error { return nil })
+			c.warnUnsaved(v.ID, err)
+		}
 		if dead(v.State) {
-			end := c.end(v.ID)
-			end.once.Do(func() { close(end.exited) })
+			end.close()
 		}
 		if _, err := c.o.Images.Use(v.ImageID, v.ID); err != nil {
 			c.o.Log.WithField("container", v.ID).WithError(err).Warn("image of the container is gone")
@@ -82,15 +86,12 @@ func (c *Containers) reconcile(ctx context.Context, e *inventory.Entry[Container
 	v := e.Snapshot()
 	switch recovery.Container(v.State, live) {
 	case recovery.Undo:
-		if err := c.o.Runtime.Delete(ctx, e.ID, v.CgroupPath); err != nil {
-			return err
-		}
-		if err := c.forget(e.ID); err != nil {
-			return err
-		}
-		e.Drop()
+		return c.undo(ctx, e)
 	case recovery.Running:
 		return e.Set(func(v *Container) error {
+			if dead(v.State) {
+				return nil // it has exited since live was asked for
+			}
 			v.State, v.Pid = lifecycle.ContainerRunning, live.Pid
 			if v.StartedAt.IsZero() {
 				v.StartedAt = live.StartedAt
@@ -99,6 +100,9 @@ func (c *Containers) reconcile(ctx context.Context, e *inventory.Entry[Container
 		})
 	case recovery.Waiting:
 		return e.Set(func(v *Container) error {
+			if dead(v.State) {
+				return nil
+			}
 			v.State, v.Pid = lifecycle.ContainerCreated, live.Pid
 			return nil
 		})

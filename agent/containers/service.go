@@ -55,6 +55,7 @@ type Options struct {
 type Containers struct {
 	o     Options
 	store *record.Store
+	save  func(id string, v *Container) error // writeRecord; tests make it fail
 	inv   *inventory.Inventory[Container]
 	users userFiles
 
@@ -74,14 +75,17 @@ type end struct {
 func New(o Options) *Containers {
 	c := &Containers{o: o, store: newStore(o.Layout.ContainerRecords()), ends: map[string]*end{}}
 	c.users.images = o.Images
-	c.inv = inventory.New("container", func(id string, v *Container) error {
-		payload, err := encode(v, o.BootID)
-		if err != nil {
-			return err
-		}
-		return c.store.Write(id, payload)
-	})
+	c.save = c.writeRecord
+	c.inv = inventory.New("container", func(id string, v *Container) error { return c.save(id, v) })
 	return c
+}
+
+func (c *Containers) writeRecord(id string, v *Container) error {
+	payload, err := encode(v, c.o.BootID)
+	if err != nil {
+		return err
+	}
+	return c.store.Write(id, payload)
 }
 
 // Get returns the container of an id or of a unique beginning of one.
@@ -111,16 +115,22 @@ func (c *Containers) ofPod(podID string) []*inventory.Entry[Container] {
 	return out
 }
 
+func (c *Containers) newEnd(id string) *end {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := &end{exited: make(chan struct{})}
+	c.ends[id] = x
+	return x
+}
+
+// end is nil for a container that is forgotten, which an exit or a reader may come too late for.
 func (c *Containers) end(id string) *end {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := c.ends[id]
-	if x == nil {
-		x = &end{exited: make(chan struct{})}
-		c.ends[id] = x
-	}
-	return x
+	return c.ends[id]
 }
+
+func (x *end) close() { x.once.Do(func() { close(x.exited) }) }
 
 func (c *Containers) dropEnd(id string) {
 	c.mu.Lock()

@@ -10,6 +10,10 @@ import (
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 )
 
+// startWait bounds what a start may take until its outcome is known. It goes on when its caller leaves:
+// a gate that was opened cannot be closed again. The monitor's own bound is shorter.
+const startWait = time.Minute
+
 // startFailedCode is the exit code of a container whose program could not be executed, as the field has it.
 const startFailedCode = 128
 
@@ -41,17 +45,38 @@ func (c *Containers) Start(ctx context.Context, id string) error {
 			return fmt.Errorf("start container %s: %w", id, err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWait)
+	defer cancel()
 	at, err := c.o.Runtime.Start(ctx, e.ID)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start container %s: %w", id, err), c.startFailed(ctx, e, err))
 	}
-	return e.SetEvenUnsaved(func(v *Container) (err error) {
-		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerStarted)
+	return c.note(e, lifecycle.ContainerStarted, func(v *Container) {
 		if v.StartedAt.IsZero() {
 			v.StartedAt = at
 		}
+	})
+}
+
+// note writes down an event that has happened, or goes on, whether it can be recorded or not. A
+// record that fails is only logged: recovery sees the same from what the monitor says.
+func (c *Containers) note(e *inventory.Entry[Container], event lifecycle.ContainerEvent, also func(*Container)) error {
+	err := e.SetEvenUnsaved(func(v *Container) (err error) {
+		if v.State, err = lifecycle.NextContainer(v.State, event); err == nil && also != nil {
+			also(v)
+		}
 		return err
 	})
+	return c.warnUnsaved(e.ID, err)
+}
+
+// warnUnsaved logs an inventory.ErrUnsaved and returns any other error.
+func (c *Containers) warnUnsaved(id string, err error) error {
+	if !errors.Is(err, inventory.ErrUnsaved) {
+		return err
+	}
+	c.o.Log.WithField("container", id).WithError(err).Warn("state could not be recorded")
+	return nil
 }
 
 func (c *Containers) move(e *inventory.Entry[Container], event lifecycle.ContainerEvent) error {
@@ -61,18 +86,16 @@ func (c *Containers) move(e *inventory.Entry[Container], event lifecycle.Contain
 	})
 }
 
-// startFailed records why the program did not run. When the caller has left, or the monitor
-// could not be asked, nothing is known yet: the state stays, and a retry takes it up.
+// startFailed records why the program did not run. When the monitor could not be asked, or did
+// not answer in time, nothing is known yet: the state stays, and a retry takes it up.
 func (c *Containers) startFailed(ctx context.Context, e *inventory.Entry[Container], cause error) error {
 	if ctx.Err() != nil || errors.Is(cause, lifecycle.ErrUnavailable) {
 		return nil
 	}
-	return e.SetEvenUnsaved(func(v *Container) (err error) {
-		v.State, err = lifecycle.NextContainer(v.State, lifecycle.ContainerStartFailed)
+	return c.note(e, lifecycle.ContainerStartFailed, func(v *Container) {
 		v.ExitCode, v.Reason, v.Message, v.Pid = startFailedCode, "StartError", cause.Error(), 0
 		if v.FinishedAt.IsZero() {
 			v.FinishedAt = time.Now()
 		}
-		return err
 	})
 }

@@ -40,12 +40,14 @@ func (c *Containers) signal(ctx context.Context, e *inventory.Entry[Container], 
 		return false, err
 	}
 	v := e.Snapshot()
-	if v.State == lifecycle.ContainerRunning {
+	started := v.State == lifecycle.ContainerRunning ||
+		v.State == lifecycle.ContainerStarting // of a start whose outcome is unknown
+	if started {
 		err = c.sendStopSignal(ctx, v)
 	}
 	release()
-	if v.State != lifecycle.ContainerRunning {
-		return dead(v.State), nil // one that never started has nothing to say goodbye to
+	if !started {
+		return dead(v.State), nil // it has nothing to say goodbye to
 	}
 	if err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
 		return false, fmt.Errorf("signal container %s: %w", e.ID, err)

@@ -34,6 +34,22 @@ func (c *Containers) Exec(ctx context.Context, id string, cmd []string, s Stream
 	return exit.Code, err
 }
 
+// copyOutput copies until r ends, or until its deadline passes; then what r holds already is still
+// delivered, so that a client that reads slowly loses nothing to a left-over child's clock.
+func copyOutput(w io.Writer, r *os.File) {
+	if _, err := io.Copy(w, r); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	buf := make([]byte, pipeSize)
+	_ = r.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if n, _ := r.Read(buf); n > 0 {
+		_, _ = w.Write(buf[:n])
+	}
+}
+
+// pipeSize is a pipe's default capacity, pipe(7), in bytes.
+const pipeSize = 64 << 10
+
 // pipes connect an exec's three streams.
 type pipes struct {
 	child, ours [3]*os.File
@@ -62,17 +78,15 @@ func newPipes(s Streams) (*pipes, error) {
 // start copies in the background; the exec holds its ends by now.
 func (p *pipes) start(s Streams) {
 	closeAll(&p.child)
-	if p.ours[0] != nil {
-		in := p.ours[0]
-		p.ours[0] = nil // closed by its copier, which ends with the client's stream
-		go func() {
+	if in := p.ours[0]; in != nil {
+		go func() { // ends with the client's stream, the pipe at the latest with the exec
 			defer in.Close()
 			_, _ = io.Copy(in, s.Stdin)
 		}()
 	}
 	for i, w := range map[int]io.Writer{1: s.Stdout, 2: s.Stderr} {
 		if r := p.ours[i]; r != nil {
-			p.outputs.Go(func() { _, _ = io.Copy(w, r) })
+			p.outputs.Go(func() { copyOutput(w, r) })
 		}
 	}
 }
@@ -112,7 +126,7 @@ func (c *Containers) execTerminal(ctx context.Context, id string, cmd []string, 
 	}
 	var output sync.WaitGroup
 	if s.Stdout != nil {
-		output.Go(func() { _, _ = io.Copy(s.Stdout, console) }) // ends with EIO when the last slave is closed
+		output.Go(func() { copyOutput(s.Stdout, console) }) // ends with EIO when the last slave is closed
 	}
 	stop := c.resizeLoop(ctx, s.Resize, func(size Size) error { return runtime.ResizeConsole(console, size.Rows, size.Cols) })
 	exit, err := c.wait(ctx, run, 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -45,7 +46,10 @@ func updated(cfg *runtimeapi.ContainerConfig, r *runtimeapi.LinuxContainerResour
 		next.Linux.Resources = &runtimeapi.LinuxContainerResources{}
 	}
 	if r != nil {
+		old := next.Linux.Resources.HugepageLimits
+		next.Linux.Resources.HugepageLimits = nil // Merge would append to a list
 		proto.Merge(next.Linux.Resources, r)
+		next.Linux.Resources.HugepageLimits = mergeHugepages(old, next.Linux.Resources.HugepageLimits)
 	}
 	if len(annotations) > 0 {
 		if next.Annotations == nil {
@@ -54,6 +58,19 @@ func updated(cfg *runtimeapi.ContainerConfig, r *runtimeapi.LinuxContainerResour
 		maps.Copy(next.Annotations, annotations)
 	}
 	return next
+}
+
+// mergeHugepages is old with the limits of changes, by page size, in old's order.
+func mergeHugepages(old, changes []*runtimeapi.HugepageLimit) []*runtimeapi.HugepageLimit {
+	for _, change := range changes {
+		i := slices.IndexFunc(old, func(l *runtimeapi.HugepageLimit) bool { return l.GetPageSize() == change.GetPageSize() })
+		if i < 0 {
+			old = append(old, change)
+		} else {
+			old[i] = change
+		}
+	}
+	return old
 }
 
 // ReopenLog makes the monitor open the log path anew, after a rotation by rename.

@@ -22,6 +22,9 @@ import (
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 )
 
+// ErrUnsaved says that a snapshot's record could not be written.
+var ErrUnsaved = errors.New("not recorded")
+
 // MakeTimeout bounds a creation, which goes on when its caller leaves.
 const MakeTimeout = 4 * time.Minute
 
@@ -40,10 +43,11 @@ type Entry[T any] struct {
 	key string
 	inv *Inventory[T]
 
-	slot chan struct{}
-	mu   sync.Mutex
-	snap atomic.Pointer[T]
-	seen atomic.Bool // listed: its creation is complete
+	slot   chan struct{}
+	mu     sync.Mutex
+	erased bool // its record is gone, and no late update may write it again
+	snap   atomic.Pointer[T]
+	seen   atomic.Bool // listed: its creation is complete
 
 	made    chan struct{} // closed when the creation has ended
 	makeErr error         // valid after made
@@ -174,10 +178,20 @@ func (inv *Inventory[T]) Len() int {
 func (e *Entry[T]) Snapshot() *T { return e.snap.Load() }
 
 // Set replaces the snapshot by what change makes of a copy of it (of a zero T at first),
-// once its record is written. An error of change or of the record leaves the old one.
-func (e *Entry[T]) Set(change func(*T) error) error {
+// once its record is written. An error of change or of the record (ErrUnsaved) leaves the old one;
+// lifecycle.ErrNotFound once it is erased.
+func (e *Entry[T]) Set(change func(*T) error) error { return e.set(change, false) }
+
+// SetEvenUnsaved is Set for facts that hold whether they can be recorded or not (a process
+// has exited, the disk is full): the snapshot changes all the same, ErrUnsaved is returned.
+func (e *Entry[T]) SetEvenUnsaved(change func(*T) error) error { return e.set(change, true) }
+
+func (e *Entry[T]) set(change func(*T) error, evenUnsaved bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.erased {
+		return fmt.Errorf("%s %s is being removed: %w", e.inv.what, e.ID, lifecycle.ErrNotFound)
+	}
 	var next T
 	if old := e.snap.Load(); old != nil {
 		next = *old
@@ -185,28 +199,26 @@ func (e *Entry[T]) Set(change func(*T) error) error {
 	if err := change(&next); err != nil {
 		return err
 	}
-	if err := e.inv.save(e.ID, &next); err != nil {
-		return fmt.Errorf("record of %s %s: %w", e.inv.what, e.ID, err)
+	err := e.inv.save(e.ID, &next)
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w: %w", e.inv.what, e.ID, ErrUnsaved, err)
 	}
-	e.snap.Store(&next)
-	return nil
+	if err == nil || evenUnsaved {
+		e.snap.Store(&next)
+	}
+	return err
 }
 
-// SetEvenUnsaved is Set for facts that hold whether they can be recorded or not (a process
-// has exited, the disk is full): the snapshot changes all the same, the error is returned.
-func (e *Entry[T]) SetEvenUnsaved(change func(*T) error) error {
-	err := e.Set(change)
-	if err == nil {
-		return nil
-	}
+// Erase removes the entry's record by remove. Once that has succeeded, an update that comes late (an
+// exit that was on its way) fails instead of writing the record anew, which the next start would find.
+func (e *Entry[T]) Erase(remove func(id string) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := *e.snap.Load()
-	if cerr := change(&next); cerr != nil {
-		return cerr
+	if err := remove(e.ID); err != nil {
+		return err
 	}
-	e.snap.Store(&next)
-	return err
+	e.erased = true
+	return nil
 }
 
 // Acquire takes the operation slot; release it with the returned function.

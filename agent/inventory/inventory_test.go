@@ -116,11 +116,32 @@ func TestSetRecordsFirst(t *testing.T) {
 	inv, s := newInventory()
 	e := inv.Restore("a", "k", &thing{1})
 	s.err = errors.New("disk full")
-	if err := e.Set(setN(2)); !errors.Is(err, s.err) || e.Snapshot().n != 1 {
+	if err := e.Set(setN(2)); !errors.Is(err, s.err) || !errors.Is(err, ErrUnsaved) || e.Snapshot().n != 1 {
 		t.Errorf("unsaved change seen: %v %v", err, e.Snapshot())
 	}
 	if err := e.SetEvenUnsaved(setN(3)); !errors.Is(err, s.err) || e.Snapshot().n != 3 {
 		t.Errorf("fact not seen: %v %v", err, e.Snapshot())
+	}
+}
+
+// TestEraseIsFinal: an update that comes late does not write the record again.
+func TestEraseIsFinal(t *testing.T) {
+	inv, s := newInventory()
+	e := inv.Restore("a", "k", &thing{1})
+	boom := errors.New("boom")
+	if err := e.Erase(func(string) error { return boom }); !errors.Is(err, boom) {
+		t.Error(err)
+	}
+	if err := e.Set(setN(2)); err != nil || s.last["a"].n != 2 {
+		t.Errorf("after a failed removal: %v", err)
+	}
+	if err := e.Erase(func(id string) error { delete(s.last, id); return nil }); err != nil {
+		t.Error(err)
+	}
+	for _, set := range []func(func(*thing) error) error{e.Set, e.SetEvenUnsaved} {
+		if err := set(setN(3)); !errors.Is(err, lifecycle.ErrNotFound) || len(s.last) != 0 {
+			t.Errorf("a late update: %v, records %v", err, s.last)
+		}
 	}
 }
 
