@@ -49,7 +49,7 @@ serve() {
 	setsid "${serve[@]}" >>"$work/agent.log" 2>&1 &
 	agent=$!
 	for _ in $(seq 200); do
-		"$slipway" version >/dev/null 2>&1 && return
+		"$slipway" version >/dev/null 2>&1 && return 0 # a bare return in a trap means the script's exit code
 		kill -0 "$agent" 2>/dev/null || break
 		sleep 0.05
 	done
@@ -97,6 +97,7 @@ finish() {
 		exit 1
 	fi
 	rm -rf "$work"
+	[ "$code" = 0 ] || echo "nothing is left"
 	exit "$code"
 }
 trap finish EXIT

@@ -87,6 +87,9 @@ func positional(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // explain takes gRPC's wrapping off: the agent's message is written for people.
 func explain(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
 	s, ok := status.FromError(err)
 	if !ok || errors.Is(err, errNoNode) {
 		return err.Error()
