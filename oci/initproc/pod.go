@@ -113,6 +113,7 @@ func emptyRoot() error {
 // reap is the second life: it reports Ready and stays until SIGTERM or SIGINT. Orphans
 // need no loop: with SIGCHLD ignored the kernel reaps them itself (wait(2), notes).
 func reap() {
+	_ = kernel.SetName("slipway-init") // ps in the pod would show the memfd's name, or its number
 	kernel.IgnoreSignal(syscall.SIGCHLD)
 	for {
 		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != nil || pid <= 0 {

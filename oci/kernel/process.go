@@ -35,6 +35,14 @@ func Prctl(option int, a2, a3, a4 uintptr) error {
 	return wrap("prctl", "", retry(func() error { return unix.Prctl(option, a2, a3, a4, 0) }))
 }
 
+// SetName is prctl(PR_SET_NAME) for the calling thread: its /proc comm, of which the kernel keeps
+// the first 15 bytes.
+func SetName(name string) error {
+	b := make([]byte, 16)
+	copy(b[:15], name)
+	return wrap("prctl", "PR_SET_NAME", unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&b[0])), 0, 0, 0))
+}
+
 // Capset sets the calling thread's three sets, bit n for capability n.
 func Capset(effective, permitted, inheritable uint64) error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
