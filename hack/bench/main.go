@@ -33,6 +33,8 @@ var (
 	parallel = flag.Int("p", 8, "pods started at once in the parallel part; 0 leaves it out")
 	many     = flag.Int("m", 60, "pods in the parallel part")
 	image    = flag.String("image", "docker.io/library/busybox:latest", "an image with sleep and true")
+	held     = flag.Int("hold", 0, "pods held at once, for the lists and for memory; 0 leaves it out")
+	pids     = flag.String("pids", "", "comma-separated processes whose memory is read while pods are held")
 	execs    = flag.Int("e", 3, "ExecSync calls in each pod")
 )
 
@@ -68,10 +70,15 @@ func run(args []string) error {
 	for _, t := range all {
 		t.print()
 	}
-	if *parallel == 0 {
-		return nil
-	}
 	for _, t := range all {
+		if *held > 0 {
+			if err := t.hold(ctx, *held, strings.FieldsFunc(*pids, func(r rune) bool { return r == ',' })); err != nil {
+				return fmt.Errorf("%s, holding pods: %w", t.name, err)
+			}
+		}
+		if *parallel == 0 {
+			continue
+		}
 		if err := t.parallel(ctx); err != nil {
 			return fmt.Errorf("%s, in parallel: %w", t.name, err)
 		}
@@ -238,8 +245,12 @@ func (t *target) print() {
 		if len(d) == 0 {
 			continue
 		}
-		slices.Sort(d)
-		at := func(p float64) float64 { return float64(d[int(p*float64(len(d)-1))].Microseconds()) / 1000 }
-		fmt.Printf("%-20s %8.2f %8.2f %8.2f   %d\n", what, at(.5), at(.9), at(.99), len(d))
+		fmt.Printf("%-20s %8.2f %8.2f %8.2f   %d\n", what, quantile(d, .5), quantile(d, .9), quantile(d, .99), len(d))
 	}
+}
+
+// quantile sorts d and returns its p-quantile in milliseconds.
+func quantile(d []time.Duration, p float64) float64 {
+	slices.Sort(d)
+	return float64(d[int(p*float64(len(d)-1))].Microseconds()) / 1000
 }
