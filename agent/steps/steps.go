@@ -1,5 +1,6 @@
-// Package steps runs the steps of a verb in order, and takes back those that were done, last
-// first, when one fails. A step undoes its own half-done work when it fails itself.
+// Package steps runs the steps of a verb in order, takes back those that were done, last
+// first, when one fails, and keeps what each took. A step undoes its own half-done work when it
+// fails itself. Who wants to watch every run (metrics, traces) puts an Observer into the context.
 package steps
 
 import (
@@ -19,31 +20,25 @@ type Step struct {
 	Undo func(context.Context) error
 }
 
-// Took is how long one step took.
-type Took struct {
-	Name string        `json:"name"`
-	At   time.Duration `json:"at"` // since the first step began
-	Took time.Duration `json:"took"`
-}
-
 // Run runs the steps and returns what each took. On failure the error names the step, and
 // holds what went wrong on the way back as well.
 func Run(ctx context.Context, all []Step) ([]Took, error) {
-	began := time.Now()
-	times := make([]Took, 0, len(all))
+	w, ctx := Begin(ctx, len(all))
 	for i, s := range all {
-		at := time.Since(began)
-		err := context.Cause(ctx)
-		if err == nil {
-			err = s.Do(ctx)
-		}
-		times = append(times, Took{Name: s.Name, At: at, Took: time.Since(began) - at})
+		err := w.Do(ctx, s.Name, func(ctx context.Context) error {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			return s.Do(ctx)
+		})
 		if err != nil {
 			err = fmt.Errorf("%s: %w", s.Name, err)
-			return times, errors.Join(err, undo(ctx, all[:i]))
+			w.End(ctx, err)
+			return w.Took(), errors.Join(err, undo(ctx, all[:i]))
 		}
 	}
-	return times, nil
+	w.End(ctx, nil)
+	return w.Took(), nil
 }
 
 func undo(ctx context.Context, done []Step) error {
