@@ -14,24 +14,32 @@ import (
 
 // Container is an immutable snapshot of a container; whoever holds one may read it for ever.
 type Container struct {
-	ID         string
-	PodID      string
-	Config     *runtimeapi.ContainerConfig // as requested, with updated resources
-	State      lifecycle.ContainerState
-	ImageID    string // "sha256:…" of the image's configuration
-	ImageRef   string // repo digest, for ContainerStatus.image_ref; the id where there is none
-	LogPath    string // absolute, "" for none
-	CgroupPath string
-	Pid        int
-	CreatedAt  time.Time
-	StartedAt  time.Time
-	FinishedAt time.Time
-	ExitCode   int
-	Reason     string // "Completed", "Error", "OOMKilled", "StartError", "Unknown"
-	Message    string
-	User       *runtimeapi.ContainerUser
-	StopSignal string
-	Timeline   []steps.Took // of its creation
+	ID       string
+	PodID    string
+	Config   *runtimeapi.ContainerConfig // as requested, with updated resources
+	State    lifecycle.ContainerState
+	ImageID  string // "sha256:…" of the image's configuration
+	ImageRef string // repo digest, for ContainerStatus.image_ref; the id where there is none
+	// VolumeImages are the images of Config.Mounts that mount one.
+	VolumeImages []VolumeImage
+	LogPath      string // absolute, "" for none
+	CgroupPath   string
+	Pid          int
+	CreatedAt    time.Time
+	StartedAt    time.Time
+	FinishedAt   time.Time
+	ExitCode     int
+	Reason       string // "Completed", "Error", "OOMKilled", "StartError", "Unknown"
+	Message      string
+	User         *runtimeapi.ContainerUser
+	StopSignal   string
+	Timeline     []steps.Took // of its creation
+}
+
+// VolumeImage is the image behind Config.Mounts[Mount].
+type VolumeImage struct {
+	Mount   int
+	ID, Ref string // as Container's ImageID and ImageRef
 }
 
 // Size is a terminal's size.

@@ -29,6 +29,9 @@ type creation struct {
 	image *images.Image
 	root  *images.Rootfs
 	built *ocispec.Output
+
+	volumes     []VolumeImage
+	volumeRoots map[string]runtime.Layers // by image id
 }
 
 // Create makes a container in a ready pod, up to its start gate, or joins a creation of the same
@@ -65,8 +68,15 @@ func (c *Containers) create(ctx context.Context, e *inventory.Entry[Container], 
 	if err != nil {
 		return fmt.Errorf("config.image: %w", err)
 	}
+	volumes, err := c.volumeImages(cfg.GetMounts())
+	if err != nil {
+		return err
+	}
+	if err := checkPropagation(cfg.GetMounts(), mountOf); err != nil {
+		return err
+	}
 	c.newEnd(e.ID)
-	k := &creation{e: e, pod: pod, cfg: cfg, image: image}
+	k := &creation{e: e, pod: pod, cfg: cfg, image: image, volumes: volumes}
 	times, err := steps.Run(ctx, c.createSteps(k))
 	if err != nil {
 		c.dropEnd(e.ID)
@@ -129,7 +139,7 @@ func (c *Containers) recordIntent(k *creation) error {
 	err = k.e.Set(func(v *Container) error {
 		*v = Container{
 			ID: k.e.ID, PodID: k.pod.ID, Config: k.cfg, State: lifecycle.ContainerCreating,
-			ImageID: k.image.ID, ImageRef: imageRef(k.image), LogPath: log,
+			ImageID: k.image.ID, ImageRef: imageRef(k.image), VolumeImages: k.volumes, LogPath: log,
 			CgroupPath: filepath.Join(k.pod.CgroupPath, k.e.ID), CreatedAt: time.Now(),
 		}
 		return nil
@@ -162,6 +172,9 @@ func imageRef(i *images.Image) string {
 
 func (c *Containers) makeLayers(k *creation) (err error) {
 	if k.root, err = c.o.Images.Use(k.image.ID, k.e.ID); err != nil {
+		return err
+	}
+	if err := c.useVolumes(k); err != nil {
 		return err
 	}
 	dir := c.o.Layout.ContainerDir(k.e.ID)
@@ -214,8 +227,9 @@ func (c *Containers) input(k *creation) (ocispec.Input, error) {
 		NetNS: k.pod.NetNS, IPCNS: k.pod.IPCNS, UTSNS: k.pod.UTSNS,
 		CgroupPath: k.e.Snapshot().CgroupPath,
 		ResolvConf: shared.ResolvConf, Hosts: shared.Hosts, Hostname: shared.Hostname, ShmDir: shared.Shm,
-		VolumeDir: filepath.Join(c.o.Layout.ContainerDir(k.e.ID), "volumes"),
-		Host:      c.o.Host,
+		ImageVolumes: k.volumeIDs(),
+		VolumeDir:    filepath.Join(c.o.Layout.ContainerDir(k.e.ID), "volumes"),
+		Host:         c.o.Host,
 	}
 	in.PIDNS, err = c.pidNamespace(k)
 	return in, err
@@ -252,6 +266,7 @@ func (c *Containers) makeProcess(ctx context.Context, k *creation) error {
 		ID: k.e.ID, Spec: k.built.Spec,
 		LowerBase: k.root.Base, Lower: k.root.Lower,
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		Layers:  k.volumeLayers(),
 		LogPath: v.LogPath, Stdin: k.cfg.GetStdin(), StdinOnce: k.cfg.GetStdinOnce(),
 	})
 	if err != nil {

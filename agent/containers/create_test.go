@@ -140,8 +140,8 @@ func TestCreateIsRefused(t *testing.T) {
 func TestExitDuringCreate(t *testing.T) {
 	f := newFixture(t)
 	f.Containers.o.Runtime = duringCreate{f.k, func(id string) {
-		f.Exited(runtime.Exit{ID: id, Code: 137})
-		f.Exited(runtime.Exit{ID: id, Code: 1})
+		f.exit(runtime.Exit{ID: id, Code: 137})
+		f.exit(runtime.Exit{ID: id, Code: 1})
 	}}
 	id := f.create(t, "c")
 	if v := f.awaitExit(t, id); v.State != lifecycle.ContainerExited || v.ExitCode != 137 || v.Pid != 0 {
@@ -176,14 +176,14 @@ func TestLateExitWritesNoRecord(t *testing.T) {
 	if err := e.Erase(f.store.Remove); err != nil {
 		t.Fatal(err)
 	}
-	f.Exited(runtime.Exit{ID: id, Code: 137})
+	f.exit(runtime.Exit{ID: id, Code: 137})
 	if _, err := os.Stat(f.l.ContainerDir(id)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the record is back: %v", err)
 	}
 	e.Drop()
 	f.dropEnd(id)
-	f.Exited(runtime.Exit{ID: id, Code: 137})
-	f.Exited(runtime.Exit{ID: "unknown"})
+	f.exit(runtime.Exit{ID: id, Code: 137})
+	f.exit(runtime.Exit{ID: "unknown"})
 	if len(f.ends) != 0 {
 		t.Errorf("ends of unknown ids: %v", f.ends)
 	}

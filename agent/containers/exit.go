@@ -42,6 +42,9 @@ func (c *Containers) Exited(x runtime.Exit) {
 // apply writes an exit into a snapshot.
 func (v *Container) apply(x runtime.Exit) {
 	v.Pid, v.ExitCode, v.FinishedAt = 0, x.Code, x.FinishedAt
+	if v.FinishedAt.IsZero() {
+		v.FinishedAt = time.Now() // it says that an exit was applied, so it must be set
+	}
 	if v.StartedAt.IsZero() {
 		v.StartedAt = x.StartedAt
 	}

@@ -50,7 +50,8 @@ type kernel struct {
 	start    func(id string) error // what Start does beside succeeding
 	onSignal func(id string, sig syscall.Signal)
 	program  func(*process) int // what an exec runs
-	immortal bool               // kills do not end anything
+	told     sync.WaitGroup
+	immortal bool // kills do not end anything
 	labels   map[string]string
 }
 
@@ -91,6 +92,12 @@ func (k *kernel) await(cond func() bool) {
 	}
 }
 
+func (k *kernel) holds(thing string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.has[thing]
+}
+
 func (k *kernel) ops() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -109,7 +116,7 @@ func (k *kernel) Get(ref string) (*images.Image, error) {
 }
 
 func (k *kernel) Use(_, user string) (*images.Rootfs, error) {
-	return &images.Rootfs{Base: "/layers", Lower: []string{"a"}}, k.do("use image", func() { k.has["use "+user] = true })
+	return &images.Rootfs{Base: filepath.Dir(os.Args[0]), Lower: []string{"."}}, k.do("use image", func() { k.has["use "+user] = true })
 }
 
 func (k *kernel) Release(user string) {
@@ -151,7 +158,7 @@ func (k *kernel) end(id string, x runtime.Exit) {
 		x.FinishedAt = time.Unix(200, 0)
 	}
 	if was && tell != nil {
-		go tell(x)
+		k.told.Go(func() { tell(x) })
 	}
 }
 
@@ -227,6 +234,7 @@ func newFixture(t *testing.T) *fixture {
 	dir := t.TempDir()
 	f := &fixture{k: newKernel(), l: layout.New(filepath.Join(dir, "root"), filepath.Join(dir, "state"))}
 	f.restart("boot-1")
+	t.Cleanup(f.k.told.Wait)
 	return f
 }
 
@@ -318,6 +326,14 @@ func (f *fixture) get(t *testing.T, id string) *Container {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// exit is an exit that is told at once, by the caller.
+func (f *fixture) exit(x runtime.Exit) {
+	f.k.mu.Lock()
+	delete(f.k.alive, x.ID)
+	f.k.mu.Unlock()
+	f.Exited(x)
 }
 
 // awaitExit waits until the exit is applied and what it leaves is reclaimed.

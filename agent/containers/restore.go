@@ -29,7 +29,8 @@ func (c *Containers) Load() error {
 	for _, r := range good {
 		v, boot, err := decode(r)
 		if err != nil {
-			c.o.Log.WithField("container", r.ID).WithError(err).Warn("container record does not parse; what it left is cleaned")
+			err = errors.Join(err, c.store.SetAside(r.ID))
+			c.o.Log.WithField("container", r.ID).WithError(err).Warn("container record does not parse and is set aside; what it left is cleaned")
 			continue
 		}
 		lost := boot != c.o.BootID && !dead(v.State) && v.State != lifecycle.ContainerCreating
@@ -44,11 +45,22 @@ func (c *Containers) Load() error {
 		if dead(v.State) {
 			end.close()
 		}
-		if _, err := c.o.Images.Use(v.ImageID, v.ID); err != nil {
+		c.useAgain(v)
+	}
+	return nil
+}
+
+// useAgain marks the layers of a container of an earlier agent as used.
+func (c *Containers) useAgain(v *Container) {
+	ids := []string{v.ImageID}
+	for _, volume := range v.VolumeImages {
+		ids = append(ids, volume.ID)
+	}
+	for _, id := range ids {
+		if _, err := c.o.Images.Use(id, v.ID); err != nil {
 			c.o.Log.WithField("container", v.ID).WithError(err).Warn("image of the container is gone")
 		}
 	}
-	return nil
 }
 
 // lose makes a snapshot that of a container whose end nobody saw.
@@ -87,25 +99,8 @@ func (c *Containers) reconcile(ctx context.Context, e *inventory.Entry[Container
 	switch recovery.Container(v.State, live) {
 	case recovery.Undo:
 		return c.undo(ctx, e)
-	case recovery.Running:
-		return e.Set(func(v *Container) error {
-			if dead(v.State) {
-				return nil // it has exited since live was asked for
-			}
-			v.State, v.Pid = lifecycle.ContainerRunning, live.Pid
-			if v.StartedAt.IsZero() {
-				v.StartedAt = live.StartedAt
-			}
-			return nil
-		})
-	case recovery.Waiting:
-		return e.Set(func(v *Container) error {
-			if dead(v.State) {
-				return nil
-			}
-			v.State, v.Pid = lifecycle.ContainerCreated, live.Pid
-			return nil
-		})
+	case recovery.Running, recovery.Waiting:
+		return c.live(e, live)
 	case recovery.Exited:
 		c.Exited(*live.Exit)
 	case recovery.Lost:
@@ -116,4 +111,22 @@ func (c *Containers) reconcile(ctx context.Context, e *inventory.Entry[Container
 		return c.remove(ctx, e)
 	}
 	return nil
+}
+
+// live takes over what the monitor said of a process, unless it has exited since it was asked.
+func (c *Containers) live(e *inventory.Entry[Container], live *runtime.Live) error {
+	err := e.SetEvenUnsaved(func(v *Container) error {
+		if dead(v.State) {
+			return nil
+		}
+		v.Pid, v.State = live.Pid, lifecycle.ContainerCreated
+		if live.Running {
+			v.State = lifecycle.ContainerRunning
+			if v.StartedAt.IsZero() {
+				v.StartedAt = live.StartedAt
+			}
+		}
+		return nil
+	})
+	return c.warnUnsaved(e.ID, err)
 }

@@ -94,7 +94,7 @@ func (s *Store) All() (good []Record, bad []Bad, empty []string, err error) {
 		case errors.Is(err, fs.ErrNotExist):
 			empty = append(empty, e.Name())
 		case err != nil:
-			err = errors.Join(err, os.Rename(path, path+badSuffix))
+			err = errors.Join(err, s.SetAside(e.Name()))
 			bad = append(bad, Bad{ID: e.Name(), Err: err})
 		default:
 			r.ID = e.Name()
@@ -102,6 +102,13 @@ func (s *Store) All() (good []Record, bad []Bad, empty []string, err error) {
 		}
 	}
 	return good, bad, empty, nil
+}
+
+// SetAside renames a record whose payload means nothing to its reader, as All does with one that it cannot read:
+// the next All reports its directory as without a record.
+func (s *Store) SetAside(id string) error {
+	path := filepath.Join(s.Dir, id, fileName)
+	return os.Rename(path, path+badSuffix)
 }
 
 func (s *Store) read(path string) (*Record, error) {
