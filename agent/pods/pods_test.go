@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -205,6 +206,76 @@ func TestRunFailsAtEachOperation(t *testing.T) {
 		if _, err := f.Run(t.Context(), config("web"), ""); err != nil {
 			t.Errorf("retry after operation %d: %v", n, err)
 		}
+	}
+}
+
+// TestRunFailsAtEachRecord lets the nth write of the record fail, as a full disk does.
+func TestRunFailsAtEachRecord(t *testing.T) {
+	for n := 1; ; n++ {
+		f := newFixture(t)
+		save, left := f.save, n
+		f.save = func(id string, v *Pod) error {
+			if left--; left == 0 {
+				return errors.Join(save(id, v), syscall.ENOSPC) // its directory may well be there by then
+			}
+			return save(id, v)
+		}
+		_, err := f.Run(t.Context(), config("web"), "")
+		if err == nil {
+			if n < 4 {
+				t.Fatalf("a start of %d records?", n-1)
+			}
+			return
+		}
+		if left := f.left(t); !errors.Is(err, syscall.ENOSPC) || len(left) != 0 {
+			t.Errorf("record %d failed (%v) and left %v", n, err, left)
+		}
+		if _, err := f.Run(t.Context(), config("web"), ""); err != nil {
+			t.Errorf("retry after record %d: %v", n, err)
+		}
+	}
+}
+
+// TestRemoveOnAFullDisk: a removal is what makes room.
+func TestRemoveOnAFullDisk(t *testing.T) {
+	f := newFixture(t)
+	id, err := f.Run(t.Context(), config("web"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.save = func(string, *Pod) error { return syscall.ENOSPC }
+	if err := f.Remove(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if left := f.left(t); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestStoppedPodsAreLeftAlone: a start takes nothing down that a stop has given back, and a reboot's pods once.
+func TestStoppedPodsAreLeftAlone(t *testing.T) {
+	f := newFixture(t)
+	id, err := f.Run(t.Context(), config("web"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(boot string) (operations int) {
+		f.restart(boot)
+		if err := f.Load(); err != nil {
+			t.Fatal(err)
+		}
+		before := f.k.n
+		f.Finish(t.Context())
+		return f.k.n - before
+	}
+	if first, second := start("boot-2"), start("boot-2"); first == 0 || second != 0 {
+		t.Errorf("after a reboot: %d operations, at the next start %d", first, second)
+	}
+	if err := f.Stop(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if n := start("boot-2"); n != 0 {
+		t.Errorf("%d operations on a stopped pod", n)
 	}
 }
 

@@ -28,14 +28,18 @@ func (p *Pods) Load() error {
 			p.o.Log.WithField("pod", r.ID).WithError(err).Warn("pod record does not parse; what it left is cleaned")
 			continue
 		}
-		if boot != p.o.BootID {
+		rebooted := boot != p.o.BootID
+		if rebooted {
 			v.State, err = lifecycle.NextPod(v.State, lifecycle.PodDisappear)
 			if err != nil {
 				return err
 			}
 			v.NetNS, v.IPCNS, v.UTSNS, v.PID = "", "", "", 0
 		}
-		p.inv.Restore(v.ID, Key(v.Config), v)
+		e := p.inv.Restore(v.ID, Key(v.Config), v)
+		if rebooted {
+			p.rebooted[e] = true
+		}
 	}
 	return nil
 }
@@ -82,7 +86,14 @@ func (p *Pods) finish(ctx context.Context, e *inventory.Entry[Pod]) error {
 	case lifecycle.PodRemoving:
 		return p.remove(ctx, e)
 	case lifecycle.PodNotReady:
-		return p.giveBack(ctx, e) // of another boot, or nothing is left to do
+		if !p.rebooted[e] {
+			return nil // stopped in this boot, which gave everything back
+		}
+		if err := p.giveBack(ctx, e); err != nil {
+			return err
+		}
+		delete(p.rebooted, e)
+		return p.note(e, lifecycle.PodDisappear, nil) // with this boot's id: once is enough
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (p *Pods) runSteps(e *inventory.Entry[Pod], cfg *runtimeapi.PodSandboxConfi
 		{
 			Name: "record",
 			Do:   func(context.Context) error { return p.recordIntent(e, cfg, handler) },
-			Undo: func(context.Context) error { return p.store.Remove(e.ID) },
+			Undo: func(context.Context) error { return e.Erase(p.store.Remove) },
 		},
 		{
 			Name: "files",
@@ -80,7 +80,7 @@ func (p *Pods) runSteps(e *inventory.Entry[Pod], cfg *runtimeapi.PodSandboxConfi
 }
 
 func (p *Pods) recordIntent(e *inventory.Entry[Pod], cfg *runtimeapi.PodSandboxConfig, handler string) error {
-	return e.Set(func(v *Pod) error {
+	err := e.Set(func(v *Pod) error {
 		*v = Pod{
 			ID: e.ID, Config: cfg, RuntimeHandler: handler,
 			State: lifecycle.PodCreating, CreatedAt: time.Now(),
@@ -91,6 +91,10 @@ func (p *Pods) recordIntent(e *inventory.Entry[Pod], cfg *runtimeapi.PodSandboxC
 		}
 		return nil
 	})
+	if err != nil {
+		return errors.Join(err, p.store.Remove(e.ID)) // its directory may be there
+	}
+	return nil
 }
 
 // sandboxSpec says what of the pod is the runtime's; the same for making and for removing.
@@ -142,6 +146,7 @@ func (p *Pods) makeSandbox(ctx context.Context, e *inventory.Entry[Pod]) error {
 	if err != nil {
 		return errors.Join(err, p.removeSandbox(ctx, e.Snapshot()))
 	}
+	steps.Lap(ctx, "record")
 	return nil
 }
 
@@ -172,7 +177,12 @@ func (p *Pods) connect(ctx context.Context, e *inventory.Entry[Pod]) error {
 		pod.Previous = res
 		return errors.Join(err, p.o.Network.Teardown(ctx, pod))
 	}
-	return p.writeHosts(e.Snapshot())
+	steps.Lap(ctx, "record")
+	if err := p.writeHosts(e.Snapshot()); err != nil {
+		return err
+	}
+	steps.Lap(ctx, "hosts")
+	return nil
 }
 
 // networkPod is the pod as the network sees it.

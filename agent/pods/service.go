@@ -50,20 +50,26 @@ type Pods struct {
 	o          Options
 	store      *record.Store
 	inv        *inventory.Inventory[Pod]
+	save       func(id string, v *Pod) error // writeRecord; tests make it fail
 	containers Containers
+
+	rebooted map[*inventory.Entry[Pod]]bool // of an earlier boot and not given back yet; Load's and Finish's
 }
 
 // New makes the service; Restore reads what is on disk.
 func New(o Options) *Pods {
-	p := &Pods{o: o, store: newStore(o.Layout.PodRecords())}
-	p.inv = inventory.New("pod", func(id string, v *Pod) error {
-		payload, err := encode(v, o.BootID)
-		if err != nil {
-			return err
-		}
-		return p.store.Write(id, payload)
-	})
+	p := &Pods{o: o, store: newStore(o.Layout.PodRecords()), rebooted: map[*inventory.Entry[Pod]]bool{}}
+	p.save = p.writeRecord
+	p.inv = inventory.New("pod", func(id string, v *Pod) error { return p.save(id, v) })
 	return p
+}
+
+func (p *Pods) writeRecord(id string, v *Pod) error {
+	payload, err := encode(v, p.o.BootID)
+	if err != nil {
+		return err
+	}
+	return p.store.Write(id, payload)
 }
 
 // SetContainers completes the circle: containers know pods, pods end their containers.

@@ -32,25 +32,31 @@ func (p *Pods) stop(ctx context.Context, e *inventory.Entry[Pod]) error {
 	if s := e.Snapshot().State; s == lifecycle.PodNotReady || s == lifecycle.PodRemoving {
 		return nil
 	}
-	if err := move(e, lifecycle.PodStop); err != nil {
+	if err := p.note(e, lifecycle.PodStop, nil); err != nil {
 		return err
 	}
 	if err := p.giveBack(ctx, e); err != nil {
 		return fmt.Errorf("stop pod %s: %w", e.ID, err)
 	}
-	return e.Set(func(v *Pod) (err error) {
-		v.State, err = lifecycle.NextPod(v.State, lifecycle.PodStopped)
+	return p.note(e, lifecycle.PodStopped, func(v *Pod) {
 		v.NetNS, v.IPCNS, v.UTSNS, v.PID = "", "", "", 0
-		return err
 	})
 }
 
-// move records a change of state alone.
-func move(e *inventory.Entry[Pod], event lifecycle.PodEvent) error {
-	return e.Set(func(v *Pod) (err error) {
-		v.State, err = lifecycle.NextPod(v.State, event)
+// note writes an event down. A record that fails is only logged: a stop or removal is what makes room on a full
+// disk, and the same call or the next start takes up what was not recorded.
+func (p *Pods) note(e *inventory.Entry[Pod], event lifecycle.PodEvent, also func(*Pod)) error {
+	err := e.SetEvenUnsaved(func(v *Pod) (err error) {
+		if v.State, err = lifecycle.NextPod(v.State, event); err == nil && also != nil {
+			also(v)
+		}
 		return err
 	})
+	if errors.Is(err, inventory.ErrUnsaved) {
+		p.o.Log.WithField("pod", e.ID).WithError(err).Warn("state could not be recorded")
+		return nil
+	}
+	return err
 }
 
 // giveBack takes down everything but the record and the containers' own. Each part may be
@@ -97,13 +103,13 @@ func (p *Pods) Remove(ctx context.Context, id string) error {
 
 // remove runs under the slot of a pod that is stopped.
 func (p *Pods) remove(ctx context.Context, e *inventory.Entry[Pod]) error {
-	if err := move(e, lifecycle.PodRemove); err != nil {
+	if err := p.note(e, lifecycle.PodRemove, nil); err != nil {
 		return err
 	}
 	if err := p.containers.RemovePod(ctx, e.ID); err != nil {
 		return fmt.Errorf("remove pod %s: %w", e.ID, err)
 	}
-	if err := p.store.Remove(e.ID); err != nil {
+	if err := e.Erase(p.store.Remove); err != nil {
 		return fmt.Errorf("remove pod %s: %w", e.ID, err)
 	}
 	e.Drop()
@@ -115,5 +121,5 @@ func (p *Pods) undo(ctx context.Context, e *inventory.Entry[Pod]) error {
 	if err := p.giveBack(ctx, e); err != nil {
 		return err
 	}
-	return p.store.Remove(e.ID)
+	return e.Erase(p.store.Remove)
 }
