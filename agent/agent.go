@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-cri/slipway/agent/config"
 	"github.com/slipway-cri/slipway/agent/containers"
+	"github.com/slipway-cri/slipway/agent/events"
 	"github.com/slipway-cri/slipway/agent/images"
 	"github.com/slipway-cri/slipway/agent/layout"
 	"github.com/slipway-cri/slipway/agent/lifecycle"
@@ -47,6 +48,7 @@ type Agent struct {
 	Containers *containers.Containers
 	Images     images.Service
 	Stats      *stats.Stats
+	Events     *events.Bus
 	Network    network.Network
 
 	runtime *runtime.Runtime
@@ -96,6 +98,7 @@ func (a *Agent) open(ctx context.Context, o Options) error {
 		Layout: a.Layout, Runtime: a.runtime, Images: a.Images, Pods: a.Pods, Host: host, BootID: bootID, Log: a.log,
 	})
 	a.Pods.SetContainers(a.Containers)
+	a.Events = events.New(a.Pods, a.Containers)
 	a.Stats = stats.New(stats.Options{Pods: a.Pods, Containers: a.Containers, Runtime: a.runtime, Layout: a.Layout})
 	return a.recover(ctx)
 }
@@ -263,6 +266,9 @@ func (a *Agent) drainPod(ctx context.Context, id string, grace time.Duration) er
 
 // RuntimeReady returns nil, or why no container can be run now.
 func (a *Agent) RuntimeReady() error { return a.runtime.Ready() }
+
+// Host tells what this machine allows.
+func (a *Agent) Host() runtime.Host { return a.runtime.Host() }
 
 // NetworkReady returns nil, or why no pod can be connected now.
 func (a *Agent) NetworkReady() error { return a.Network.Ready() }

@@ -38,8 +38,8 @@ type Container struct {
 
 // VolumeImage is the image behind Config.Mounts[Mount].
 type VolumeImage struct {
-	Mount   int
-	ID, Ref string // as Container's ImageID and ImageRef
+	Mount int
+	ID    string
 }
 
 // Size is a terminal's size.

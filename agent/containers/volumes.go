@@ -20,7 +20,7 @@ func (c *Containers) volumeImages(mounts []*runtimeapi.Mount) ([]VolumeImage, er
 		if err != nil {
 			return nil, fmt.Errorf("config.mounts[%d].image: %w", i, err)
 		}
-		out = append(out, VolumeImage{Mount: i, ID: image.ID, Ref: imageRef(image)})
+		out = append(out, VolumeImage{Mount: i, ID: image.ID})
 	}
 	return out, nil
 }

@@ -76,4 +76,5 @@ type Service interface {
 type Rootfs struct {
 	Base  string   // directory in which the names of Lower are
 	Lower []string // names, top-most first, short enough for 128 of them in one page of options
+	Empty string   // the name of an empty directory there, for an overlay of fewer than two
 }

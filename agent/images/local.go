@@ -150,7 +150,7 @@ func (l *Local) Use(id, user string) (*Rootfs, error) {
 	if names == nil {
 		return nil, fmt.Errorf("image %q: %w", id, lifecycle.ErrNotFound)
 	}
-	return &Rootfs{Base: l.store.Base(), Lower: names}, nil
+	return &Rootfs{Base: l.store.Base(), Lower: names, Empty: store.EmptyLower}, nil
 }
 
 // Release implements Service.

@@ -179,6 +179,10 @@ func TestBuildRefuses(t *testing.T) {
 	mount := func(m *runtimeapi.Mount) func(*Input) {
 		return func(in *Input) { in.Config.Mounts = []*runtimeapi.Mount{m} }
 	}
+	image := func(m *runtimeapi.Mount) func(*Input) {
+		m.ContainerPath, m.Image = "/a", &runtimeapi.ImageSpec{Image: "x"}
+		return func(in *Input) { in.Config.Mounts, in.ImageVolumes = []*runtimeapi.Mount{m}, []string{"sha256:9"} }
+	}
 	res := func(r *runtimeapi.LinuxContainerResources) func(*Input) {
 		return func(in *Input) { in.Config.Linux.Resources = r }
 	}
@@ -233,9 +237,15 @@ func TestBuildRefuses(t *testing.T) {
 		"no host path":        {mount(&runtimeapi.Mount{ContainerPath: "/a"}), lifecycle.ErrInvalid, "host_path"},
 		"rro but rw":          {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", RecursiveReadOnly: true}), lifecycle.ErrInvalid, "readonly"},
 		"rro and propagation": {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", Readonly: true, RecursiveReadOnly: true, Propagation: 1}), lifecycle.ErrInvalid, "private"},
-		"image mount":         {mount(&runtimeapi.Mount{ContainerPath: "/a", Image: &runtimeapi.ImageSpec{Image: "x"}}), lifecycle.ErrUnsupported, "image"},
+		"image unresolved":    {mount(&runtimeapi.Mount{ContainerPath: "/a", Image: &runtimeapi.ImageSpec{Image: "x"}}), lifecycle.ErrInvalid, "mounts[0].image"},
+		"image and host path": {image(&runtimeapi.Mount{HostPath: "/h"}), lifecycle.ErrInvalid, "mounts[0].host_path"},
+		"image propagation":   {image(&runtimeapi.Mount{Propagation: 1}), lifecycle.ErrInvalid, "mounts[0].propagation"},
+		"image sub path out":  {image(&runtimeapi.Mount{ImageSubPath: "a/../../b"}), lifecycle.ErrInvalid, "mounts[0].image_sub_path"},
+		"image sub path abs":  {image(&runtimeapi.Mount{ImageSubPath: "/b"}), lifecycle.ErrInvalid, "mounts[0].image_sub_path"},
+		"image option":        {image(&runtimeapi.Mount{MountOptions: []string{"exec"}}), lifecycle.ErrInvalid, "mounts[0].mount_options[0]"},
+		"sub path alone":      {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", ImageSubPath: "b"}), lifecycle.ErrInvalid, "mounts[0].image_sub_path"},
 		"id mapped mount":     {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", UidMappings: []*runtimeapi.IDMapping{{}}}), lifecycle.ErrUnsupported, "uidMappings"},
-		"mount option":        {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", MountOptions: []string{"suid"}}), lifecycle.ErrInvalid, "suid"},
+		"mount option":        {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", MountOptions: []string{"noexec", "suid"}}), lifecycle.ErrInvalid, "mounts[0].mount_options[1]"},
 		"volume on /":         {func(in *Input) { in.Image.Config.Volumes = map[string]struct{}{"../": {}} }, lifecycle.ErrInvalid, "VOLUME"},
 		"CDI":                 {func(in *Input) { in.Config.CDIDevices = []*runtimeapi.CDIDevice{{Name: "x"}} }, lifecycle.ErrUnsupported, "CDI"},
 		"device permissions":  {func(in *Input) { in.Config.Devices = []*runtimeapi.Device{{HostPath: "/dev/x", Permissions: "rx"}} }, lifecycle.ErrInvalid, "permissions"},

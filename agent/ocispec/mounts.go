@@ -1,6 +1,7 @@
 package ocispec
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func (b *builder) requestedMounts() ([]specs.Mount, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.GetSelinuxRelabel() && b.in.Host.SELinux {
+		if m.GetSelinuxRelabel() && b.in.Host.SELinux && m.GetImage() == nil {
 			b.out.Relabel = append(b.out.Relabel, bind.Source)
 		}
 		list = append(list, bind)
@@ -115,17 +116,21 @@ func (b *builder) requestedMounts() ([]specs.Mount, error) {
 }
 
 func (b *builder) bind(i int, m *runtimeapi.Mount) (specs.Mount, error) {
-	const field = "mounts"
+	field := fmt.Sprintf("mounts[%d]", i)
 	dest, source := m.GetContainerPath(), m.GetHostPath()
+	if !path.IsAbs(dest) || path.Clean(dest) == "/" || strings.ContainsRune(dest, 0) {
+		return specs.Mount{}, invalid(field+".container_path", "%q is no absolute path below the root", dest)
+	}
+	if m.GetImage() != nil {
+		return b.imageVolume(i, m)
+	}
 	switch {
-	case m.GetImage().GetImage() != "":
-		return specs.Mount{}, unsupported(field, "image volume at "+dest)
 	case len(m.GetUidMappings()) > 0, len(m.GetGidMappings()) > 0:
 		return specs.Mount{}, unsupported(field, "uidMappings and gidMappings at "+dest)
-	case !path.IsAbs(dest), path.Clean(dest) == "/", strings.ContainsRune(dest, 0):
-		return specs.Mount{}, invalid(field, "[%d]: container_path %q is no absolute path below the root", i, dest)
+	case m.GetImageSubPath() != "":
+		return specs.Mount{}, invalid(field+".image_sub_path", "needs image")
 	case !path.IsAbs(source), strings.ContainsRune(source, 0):
-		return specs.Mount{}, invalid(field, "[%d]: host_path %q (for %s) is not absolute", i, source, dest)
+		return specs.Mount{}, invalid(field+".host_path", "%q (for %s) is not absolute", source, dest)
 	}
 	options := []string{"rbind"}
 	switch m.GetPropagation() {
@@ -140,21 +145,63 @@ func (b *builder) bind(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 		options = append(options, "rshared")
 		b.spec.Linux.RootfsPropagation = "rshared"
 	default:
-		return specs.Mount{}, invalid(field, "[%d]: unknown propagation %d", i, m.GetPropagation())
+		return specs.Mount{}, invalid(field+".propagation", "unknown mode %d", m.GetPropagation())
 	}
-	access, err := mountAccess(m)
+	access, err := mountAccess(field, m)
 	if err != nil {
 		return specs.Mount{}, err
 	}
-	options = append(options, access)
-	for _, o := range m.GetMountOptions() {
-		if !slices.Contains(allowedMountOptions, o) {
-			return specs.Mount{}, invalid(field, "[%d]: mount option %q for %s is not one of %s",
-				i, o, dest, strings.Join(allowedMountOptions, ", "))
-		}
-		options = append(options, o)
+	if options, err = withMountOptions(field, append(options, access), m); err != nil {
+		return specs.Mount{}, err
 	}
 	return specs.Mount{Destination: path.Clean(dest), Type: "bind", Source: path.Clean(source), Options: options}, nil
+}
+
+// imageVolume is a mount of another image (KEP-4639): read-only whatever readonly says, without
+// devices and set-id bits; programs run, as the field has it. Source is for readers alone: what is there
+// Output.ImageVolumes says, which the runtime is given beside the spec.
+func (b *builder) imageVolume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
+	field := fmt.Sprintf("mounts[%d]", i)
+	if i >= len(b.in.ImageVolumes) || b.in.ImageVolumes[i] == "" {
+		return specs.Mount{}, invalid(field+".image", "%q is not resolved", m.GetImage().GetImage())
+	}
+	sub := m.GetImageSubPath()
+	switch {
+	case m.GetHostPath() != "":
+		return specs.Mount{}, invalid(field+".host_path", "must be empty beside image")
+	case m.GetPropagation() != runtimeapi.MountPropagation_PROPAGATION_PRIVATE:
+		return specs.Mount{}, invalid(field+".propagation", "an image volume's is private")
+	case path.IsAbs(sub), strings.ContainsRune(sub, 0), slices.Contains(strings.Split(sub, "/"), ".."):
+		return specs.Mount{}, invalid(field+".image_sub_path", "%q is not a relative path without ..", sub)
+	case len(m.GetUidMappings()) > 0, len(m.GetGidMappings()) > 0:
+		return specs.Mount{}, unsupported(field, "uidMappings and gidMappings at "+m.GetContainerPath())
+	}
+	if _, err := mountAccess(field, m); err != nil {
+		return specs.Mount{}, err
+	}
+	options, err := withMountOptions(field, []string{"ro", "nosuid", "nodev"}, m)
+	if err != nil {
+		return specs.Mount{}, err
+	}
+	out := specs.Mount{
+		Destination: path.Clean(m.GetContainerPath()), Type: "overlay",
+		Source: path.Join(b.in.ImageVolumes[i], sub), Options: options,
+	}
+	b.out.ImageVolumes = append(b.out.ImageVolumes, ImageVolume{Destination: out.Destination, Image: b.in.ImageVolumes[i], SubPath: sub})
+	return out, nil
+}
+
+func withMountOptions(field string, options []string, m *runtimeapi.Mount) ([]string, error) {
+	for j, o := range m.GetMountOptions() {
+		if !slices.Contains(allowedMountOptions, o) {
+			return nil, invalid(fmt.Sprintf("%s.mount_options[%d]", field, j), "%q for %s is not one of %s",
+				o, m.GetContainerPath(), strings.Join(allowedMountOptions, ", "))
+		}
+		if !slices.Contains(options, o) {
+			options = append(options, o)
+		}
+	}
+	return options, nil
 }
 
 // allowedMountOptions are those of a request's mount_options that only take away.
@@ -162,16 +209,17 @@ var allowedMountOptions = []string{
 	"nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime", "strictatime", "nosymfollow",
 }
 
-func mountAccess(m *runtimeapi.Mount) (string, error) {
+func mountAccess(field string, m *runtimeapi.Mount) (string, error) {
+	field += ".recursive_read_only"
 	switch {
 	case !m.GetRecursiveReadOnly() && m.GetReadonly():
 		return "ro", nil
 	case !m.GetRecursiveReadOnly():
 		return "rw", nil
 	case !m.GetReadonly():
-		return "", invalid("mounts", "recursive_read_only of %s needs readonly", m.GetContainerPath())
+		return "", invalid(field, "%s needs readonly", m.GetContainerPath())
 	case m.GetPropagation() != runtimeapi.MountPropagation_PROPAGATION_PRIVATE:
-		return "", invalid("mounts", "recursive_read_only of %s needs private propagation", m.GetContainerPath())
+		return "", invalid(field, "%s needs private propagation", m.GetContainerPath())
 	}
 	return "rro", nil
 }

@@ -29,6 +29,9 @@ type Input struct {
 	// Files of the pod, bind-mounted unless the config mounts something there; "" = none.
 	ResolvConf, Hosts, Hostname, ShmDir string
 
+	// ImageVolumes are the ids of the images of Config.Mounts that mount one, by index; shorter is allowed.
+	ImageVolumes []string
+
 	// VolumeDir is the host directory whose children "0", "1", … back Output.Volumes, made by the
 	// caller. "" mounts nothing there: the volumes then live in the writable layer.
 	VolumeDir string
@@ -66,9 +69,14 @@ type Output struct {
 	// Volumes are the image's volumes that are not mounted over, cleaned, sorted.
 	// Volume i is backed by VolumeDir/i, an empty directory that the caller makes.
 	Volumes []string
+	// ImageVolumes are the mounts of Spec (type "overlay") whose content is an image's.
+	ImageVolumes []ImageVolume
 	// Relabel are host paths whose files the caller gives the SELinux label Spec.Linux.MountLabel.
 	Relabel []string
 }
+
+// ImageVolume is a mount of an image's file system, or of what SubPath names inside it.
+type ImageVolume struct{ Destination, Image, SubPath string }
 
 // Build maps in onto a spec. Errors wrap lifecycle.ErrInvalid or lifecycle.ErrUnsupported
 // and name the CRI field; those of Host's functions are passed on wrapped.

@@ -3,6 +3,7 @@ package ocispec
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +28,26 @@ func TestArgs(t *testing.T) {
 		}
 		if d := cmp.Diff(tc.want, out.Spec.Process.Args); d != "" {
 			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+// What an image has in ENV that is no variable is left out, as other runtimes do.
+func TestImageEnv(t *testing.T) {
+	in := base()
+	in.Image.Config.Env = []string{"BARE", "=x", "", "NUL=a\x00b", "A=b=c", "E="}
+	out, err := Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range out.Spec.Process.Env {
+		if strings.HasPrefix(kv, "=") || !strings.Contains(kv, "=") || strings.Contains(kv, "\x00") {
+			t.Errorf("environment has %q", kv)
+		}
+	}
+	for _, kv := range []string{"A=b=c", "E="} {
+		if !slices.Contains(out.Spec.Process.Env, kv) {
+			t.Errorf("environment lacks %q: %q", kv, out.Spec.Process.Env)
 		}
 	}
 }
@@ -260,5 +281,36 @@ func TestExecSharesNothing(t *testing.T) {
 	s := out.Spec.Process
 	if s.Terminal || s.Capabilities.Bounding[0] == "x" || s.Env[0] == "x" || *s.OOMScoreAdj == 7 || slices.Contains(s.Env, "TERM=xterm") {
 		t.Errorf("the container's own process changed: %+v", s)
+	}
+}
+
+func TestImageVolumes(t *testing.T) {
+	in := base()
+	in.Config.Mounts = []*runtimeapi.Mount{
+		{ContainerPath: "/data", HostPath: "/h", MountOptions: []string{"noexec", "nosuid"}},
+		{ContainerPath: "/model/", Image: &runtimeapi.ImageSpec{Image: "x"}, ImageSubPath: "a/b", MountOptions: []string{"noexec", "noatime"}},
+		{ContainerPath: "/all", Image: &runtimeapi.ImageSpec{Image: "y"}, Readonly: true, RecursiveReadOnly: true},
+	}
+	in.ImageVolumes = []string{"", "sha256:1", "sha256:2"}
+	out, err := Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]specs.Mount{}
+	for _, m := range out.Spec.Mounts {
+		got[m.Destination] = m
+	}
+	for _, want := range []specs.Mount{
+		{Destination: "/data", Type: "bind", Source: "/h", Options: []string{"rbind", "rprivate", "rw", "noexec", "nosuid"}},
+		{Destination: "/model", Type: "overlay", Source: "sha256:1/a/b", Options: []string{"ro", "nosuid", "nodev", "noexec", "noatime"}},
+		{Destination: "/all", Type: "overlay", Source: "sha256:2", Options: []string{"ro", "nosuid", "nodev"}},
+	} {
+		if d := cmp.Diff(want, got[want.Destination]); d != "" {
+			t.Error(d)
+		}
+	}
+	want := []ImageVolume{{"/model", "sha256:1", "a/b"}, {"/all", "sha256:2", ""}}
+	if d := cmp.Diff(want, out.ImageVolumes); d != "" {
+		t.Error(d)
 	}
 }

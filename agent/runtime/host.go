@@ -23,6 +23,8 @@ type Host struct {
 	OOMScoreMin  int      // the lowest oom_score_adj that may be set
 	AppArmor     bool     // enabled in the kernel
 	SELinux      bool
+	// RecursiveReadOnly says that a bind can be made read-only with all below it.
+	RecursiveReadOnly bool
 
 	lastCap  int
 	bounding uint64
@@ -66,6 +68,7 @@ func probeHost() (Host, error) {
 	h.AppArmor = bytes.HasPrefix(enabled, []byte("Y"))
 	h.SELinux = unix.Access("/sys/fs/selinux/enforce", unix.F_OK) == nil
 	h.features = probeFeatures()
+	h.RecursiveReadOnly = h.features.MountSetattr
 	return h, nil
 }
 

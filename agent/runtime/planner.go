@@ -33,7 +33,7 @@ func (p planner) container(s ContainerSpec) (*plan.Plan, error) {
 		return nil, specError(err)
 	}
 	o := p.options
-	o.Rootfs = rootfs(s)
+	o.Rootfs, o.Layers = rootfs(s), s.Layers
 	out, err := plan.Make(s.Spec, o)
 	if err != nil {
 		return nil, specError(err)
@@ -45,6 +45,12 @@ func (p planner) container(s ContainerSpec) (*plan.Plan, error) {
 }
 
 func (p planner) exec(e ExecSpec, s *specs.Spec) (*plan.Plan, error) {
+	if e.Process == nil {
+		return nil, fmt.Errorf("process of an exec: missing: %w", lifecycle.ErrInvalid)
+	}
+	if err := spec.ValidateProcess(e.Process); err != nil {
+		return nil, specError(err)
+	}
 	out, err := plan.Exec(s, e.Process, p.options)
 	if err != nil {
 		return nil, specError(err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/slipway-cri/slipway/oci/plan"
 )
 
 // SandboxSpec describes a pod's holder.
@@ -45,11 +47,17 @@ type ContainerSpec struct {
 	LowerBase   string
 	Lower       []string
 	Upper, Work string
+	// Layers are the contents of mounts of Spec of type "overlay", by destination.
+	Layers map[string]Layers
 
 	LogPath   string
 	Stdin     bool
 	StdinOnce bool
 }
+
+// Layers are directories to be shown as one, read-only: Names in Base, top-most first, two at
+// least; with SubPath only what that names inside.
+type Layers = plan.Layers
 
 // ExecSpec is a process to run in a container. Descriptors stay the caller's.
 type ExecSpec struct {

@@ -1,6 +1,9 @@
 package convert
 
 import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/containers"
@@ -60,7 +63,7 @@ func ContainerStatus(c *containers.Container, names ImageNames) *runtimeapi.Cont
 		Message:     c.Message,
 		Labels:      c.Config.GetLabels(),
 		Annotations: c.Config.GetAnnotations(),
-		Mounts:      c.Config.GetMounts(),
+		Mounts:      containerMounts(c),
 		LogPath:     c.LogPath,
 		ImageId:     c.ImageID,
 		User:        c.User,
@@ -73,6 +76,23 @@ func ContainerStatus(c *containers.Container, names ImageNames) *runtimeapi.Cont
 		s.Resources = &runtimeapi.ContainerResources{Linux: r}
 	}
 	return s
+}
+
+// containerMounts are those of the request; an image volume tells which image it has become.
+func containerMounts(c *containers.Container) []*runtimeapi.Mount {
+	mounts := c.Config.GetMounts()
+	if len(c.VolumeImages) == 0 {
+		return mounts
+	}
+	mounts = slices.Clone(mounts)
+	for _, v := range c.VolumeImages {
+		if v.Mount < len(mounts) {
+			m := proto.CloneOf(mounts[v.Mount])
+			m.Image.ImageRef = v.ID // as PullImage answered
+			mounts[v.Mount] = m
+		}
+	}
+	return mounts
 }
 
 // reason is the record's, or for an ended container without one what kubelet's own

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cri/slipway/agent"
 	"github.com/slipway-cri/slipway/agent/config"
+	"github.com/slipway-cri/slipway/agent/runtime"
 	"github.com/slipway-cri/slipway/cri/extension"
 	"github.com/slipway-cri/slipway/cri/server"
 	"github.com/slipway-cri/slipway/cri/streaming"
@@ -20,6 +21,15 @@ import (
 
 // stopTimeout bounds how long calls under way may take when the agent ends; every verb is safe to repeat.
 const stopTimeout = 5 * time.Second
+
+// handlers are the two names of the one runtime, and what it can do on this machine.
+func handlers(h runtime.Host) []server.Handler {
+	var list []server.Handler
+	for _, name := range []string{"", "slipway"} {
+		list = append(list, server.Handler{Name: name, RecursiveReadOnlyMounts: h.RecursiveReadOnly})
+	}
+	return list
+}
 
 // drainSlack is what a drain may take beyond the containers' grace.
 const drainSlack = time.Minute
@@ -99,8 +109,9 @@ func assemble(a *agent.Agent, o Options, down func(context.Context) error) (*ser
 		return nil, nil, err
 	}
 	srv, err := server.New(server.Options{
-		Pods: a.Pods, Containers: a.Containers, Images: a.Images, Stats: a.Stats, Node: a, Streams: streams,
+		Pods: a.Pods, Containers: a.Containers, Images: a.Images, Stats: a.Stats, Events: a.Events, Node: a, Streams: streams,
 		Version: o.Version, Config: a.Config, Log: log,
+		Handlers: handlers(a.Host()), Features: server.Features{MountOptions: true, SupplementalGroupsPolicy: true},
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("CRI server: %w", err), streams.Close())

@@ -326,3 +326,77 @@ func TestCgroupView(t *testing.T) {
 		}
 	}
 }
+
+// An image volume is an overlay without an upper directory: nothing inside makes it writable,
+// no link of the image leads out of it, and nothing shows on the host.
+func TestLayers(t *testing.T) {
+	balance(t)
+	base, host := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{"top/sub/file": "top", "low/sub/file": "low", "low/sub/deep/other": "other", "empty/.keep": ""} {
+		p := filepath.Join(base, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, target := range map[string]string{"low/in": "/sub/deep", "low/out": "../../../../.." + host} {
+		if err := os.Symlink(target, filepath.Join(base, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	volume := func(dest, sub string, layers ...string) initconf.Mount {
+		return initconf.Mount{
+			Type: "overlay", Destination: dest, LayerBase: base, Layers: layers, SubPath: sub,
+			Flags: unix.MS_RDONLY | unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV,
+		}
+	}
+	c := config(rootfs(t), "sh", "-c", `cat /v/sub/file /v/sub/deep/other /s/other /l/other /f
+echo x > /v/new; /v/sub/file; mount -o remount,rw,bind /v && echo x > /v/new; grep -c ' /v .* ro,' /proc/self/mountinfo`)
+	caps := uint64(defaultCaps | 1<<unix.CAP_SYS_ADMIN)
+	c.Capabilities.Effective, c.Capabilities.Permitted, c.Capabilities.Bounding = caps, caps, caps
+	c.Mounts = append(c.Mounts, volume("/v", "", "top", "low"), volume("/s", "sub/deep", "top", "low"),
+		volume("/l", "in", "low", "empty"), volume("/f", "sub/file", "low", "empty"))
+	out, _ := run(t, c, newAll)
+	if !strings.HasPrefix(out, "top\nother\nother\nother\nlow\n") || strings.Count(out, "Read-only file system") != 2 ||
+		!strings.Contains(out, "Permission denied") {
+		t.Errorf("output %q", out)
+	}
+	c = config(rootfs(t), "true")
+	c.Mounts = append(c.Mounts, volume("/v", "sub/none", "top", "low"))
+	if e := failure(t, c); e.Step != "image volume" || e.Path != "/v" || e.Errno != syscall.ENOENT || !strings.Contains(e.Error(), "sub/none") {
+		t.Errorf("a missing sub path: %+v", e)
+	}
+	c.Mounts[len(c.Mounts)-1] = volume("/v", "out", "top", "low")
+	if e := failure(t, c); e.Step != "image volume" || e.Errno != syscall.ENOENT {
+		t.Errorf("a link that leads out: %+v", e)
+	}
+}
+
+// Read-only with all that is mounted below (KEP-3857).
+func TestRecursiveReadOnly(t *testing.T) {
+	balance(t)
+	root, host := rootfs(t), t.TempDir()
+	if err := os.Mkdir(filepath.Join(host, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", host+"/sub", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(host+"/sub", unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := config(root, "sh", "-c", "echo x > /rro/a; echo x > /rro/sub/a; echo x > /ro/a; echo x > /ro/sub/b; ls /ro/sub")
+	bind := initconf.Mount{Type: "bind", Source: host, Flags: unix.MS_BIND | unix.MS_REC}
+	rro, ro := bind, bind
+	rro.Destination, rro.RecAttrSet = "/rro", unix.MOUNT_ATTR_RDONLY
+	ro.Destination, ro.Flags = "/ro", bind.Flags|unix.MS_RDONLY
+	c.Mounts = append(c.Mounts, rro, ro)
+	out, _ := run(t, c, newAll)
+	if strings.Count(out, "Read-only file system") != 3 || !strings.HasSuffix(out, "b\n") {
+		t.Errorf("output %q", out)
+	}
+}

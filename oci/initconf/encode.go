@@ -8,7 +8,7 @@ import (
 
 // version changes with every change of the encoding. init and its parent come from one
 // build (the memfd is made from the file beside the monitor), so a mismatch is an error.
-const version = 1
+const version = 2
 
 // Encode returns the message that Decode reads.
 func (c *Config) Encode() []byte {
@@ -118,6 +118,9 @@ func (m *Mount) encode(w *wire.Writer) {
 	w.Bool(m.Optional)
 	w.Bool(m.CgroupView)
 	w.Bool(m.CopyUp)
+	w.String(m.LayerBase)
+	w.Strings(m.Layers)
+	w.String(m.SubPath)
 	w.Int(int64(m.Idmap))
 }
 
@@ -145,7 +148,7 @@ func Decode(b []byte) (*Config, error) {
 		c.Sysctls = append(c.Sysctls, Sysctl{Path: r.String(), Value: r.String()})
 	}
 	c.Root.decode(r)
-	for range r.Count(10) {
+	for range r.Count(13) {
 		var m Mount
 		m.decode(r)
 		c.Mounts = append(c.Mounts, m)
@@ -225,5 +228,8 @@ func (m *Mount) decode(r *wire.Reader) {
 	m.Optional = r.Bool()
 	m.CgroupView = r.Bool()
 	m.CopyUp = r.Bool()
+	m.LayerBase = r.String()
+	m.Layers = r.Strings()
+	m.SubPath = r.String()
 	m.Idmap = int(r.Int())
 }

@@ -146,6 +146,12 @@ type Mount struct {
 	CgroupView bool
 	// CopyUp copies the image's content below Destination into a new tmpfs.
 	CopyUp bool
+	// Layers makes this mount an overlay of directories, read-only for good: names below
+	// LayerBase, top-most first, at least two. SubPath is what is mounted of it, looked up
+	// inside it; "" is all.
+	LayerBase string
+	Layers    []string
+	SubPath   string
 	// Idmap is the descriptor number of a user namespace for MOUNT_ATTR_IDMAP, or 0.
 	Idmap int
 }

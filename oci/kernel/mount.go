@@ -88,6 +88,11 @@ func Mount(source, target, fstype string, flags uintptr, data string) error {
 	return wrap("mount", target, retry(func() error { return unix.Mount(source, target, fstype, flags, data) }))
 }
 
+// UnmountTop takes away the topmost mount on path, lazily, without following a link there.
+func UnmountTop(path string) error {
+	return wrap("umount", path, retry(func() error { return unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) }))
+}
+
 // PivotRoot makes the directory root the root of the mount namespace and lets go of all
 // that was there before. The old root is stacked on the new one for a moment, so that no
 // directory for it is needed (pivot_root(2), "pivot_root(".", ".")").

@@ -130,6 +130,8 @@ func (f *fake) Overlay(base, target, options string) error {
 	return f.op("overlay %s on %s in %s", options, target, base)
 }
 
+func (f *fake) Unmount(target string) error { return f.op("unmount %s", target) }
+
 func (f *fake) Attach(tree, at int) error { return f.op("attach %s at %s", f.names[tree], f.names[at]) }
 
 func (f *fake) SetAttr(dir int, p string, a kernel.MountAttr) error {

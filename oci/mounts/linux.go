@@ -55,6 +55,9 @@ func (Linux) Overlay(base, target, options string) error {
 	return kernel.Mount("overlay", target, "overlay", 0, options)
 }
 
+// Unmount is umount2(MNT_DETACH).
+func (Linux) Unmount(target string) error { return kernel.UnmountTop(target) }
+
 // Attach is move_mount.
 func (Linux) Attach(tree, at int) error { return kernel.MoveMount(tree, at) }
 

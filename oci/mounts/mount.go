@@ -89,7 +89,7 @@ func (x *Executor) mount(m *initconf.Mount, source int) error {
 		}
 		return nil
 	}
-	if isBind(m) {
+	if isBind(m) || len(m.Layers) > 0 {
 		if source < 0 {
 			return nil
 		}

@@ -31,6 +31,8 @@ type Kernel interface {
 	Filesystem(fstype, source string, options []kernel.Option, attrs int) (int, error)
 	// Overlay mounts an overlay whose options are relative to the directory base.
 	Overlay(base, target, options string) error
+	// Unmount takes the topmost mount on target away.
+	Unmount(target string) error
 	// Attach puts a detached mount on the file that at is open on.
 	Attach(tree, at int) error
 	// SetAttr changes attributes or propagation.

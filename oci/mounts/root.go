@@ -42,6 +42,9 @@ func (x *Executor) takeSources(c *initconf.Config) error {
 			}
 		}
 	}
+	if err := x.takeLayers(c.Mounts); err != nil {
+		return err
+	}
 	if len(c.MaskedPaths) == 0 {
 		return nil
 	}
@@ -107,18 +110,26 @@ func (x *Executor) makeRoot(r *initconf.Root) error {
 	if target == "" {
 		target = r.LowerBase + "/" + r.Lower[0]
 	}
-	options := overlayOptions(r)
-	if len(options) >= syscall.Getpagesize() { // mount(2) would cut it off without a word
-		return &Error{Step: "overlay", Path: "/", Message: "options exceed a page: too many layers", Err: syscall.E2BIG}
-	}
-	if err := x.k.Overlay(r.LowerBase, target, options); err != nil {
-		return &Error{Step: "overlay", Path: "/", Message: options + " in " + r.LowerBase, Err: err}
+	if err := x.overlay("/", r, target); err != nil {
+		return err
 	}
 	fd, err := x.k.Open(unix.AT_FDCWD, target, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return &Error{Step: "overlay", Path: "/", Message: target, Err: err}
 	}
 	x.root = fd
+	return nil
+}
+
+// overlay mounts r on target for what is to be p in the container.
+func (x *Executor) overlay(p string, r *initconf.Root, target string) error {
+	options := overlayOptions(r)
+	if len(options) >= syscall.Getpagesize() { // mount(2) would cut it off without a word
+		return &Error{Step: "overlay", Path: p, Message: "options exceed a page: too many layers", Err: syscall.E2BIG}
+	}
+	if err := x.k.Overlay(r.LowerBase, target, options); err != nil {
+		return &Error{Step: "overlay", Path: p, Message: options + " in " + r.LowerBase, Err: err}
+	}
 	return nil
 }
 

@@ -99,6 +99,10 @@ func mount(m *initconf.Mount, in *specs.Mount, label string, o Options) error {
 		m.Source, m.Data = src, ""
 	case "cgroup":
 		m.CgroupView = true
+	case "overlay":
+		if l, ok := o.Layers[m.Destination]; ok {
+			m.LayerBase, m.Layers, m.SubPath = l.Base, l.Names, l.SubPath
+		}
 	case "":
 		return fmt.Errorf("type: empty: %w", spec.ErrInvalid)
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	// Rootfs replaces spec.Root.Path where the root is an overlay; its Readonly,
 	// Propagation and Label are set from the spec.
 	Rootfs *initconf.Root
+	// Layers says by destination which mounts of type "overlay" are of layers that the spec
+	// cannot hold: hundreds of names do not fit into options.
+	Layers map[string]Layers
 	// Bundle is the absolute directory that a relative root.path and relative sources of
 	// binds are under; "" makes such paths an error.
 	Bundle string
@@ -42,6 +45,13 @@ type Options struct {
 	KeepKeyring bool
 	// Features of the kernel that change the plan.
 	Features Features
+}
+
+// Layers are an overlay's lower directories (initconf.Mount.Layers).
+type Layers struct {
+	Base    string
+	Names   []string
+	SubPath string
 }
 
 // Features are probed once by oci/kernel and passed in, so that fallbacks are testable.

@@ -102,6 +102,10 @@ func (p *printer) mount(m *initconf.Mount) {
 		p.line("  below: set %#x clear %#x", m.RecAttrSet, m.RecAttrClear)
 	}
 	p.text("  data", m.Data)
+	if len(m.Layers) > 0 {
+		p.line("  layers %s in %s", strings.Join(m.Layers, ":"), m.LayerBase)
+		p.text("  sub path", m.SubPath)
+	}
 	p.yes("  optional", m.Optional)
 	p.yes("  cgroup view", m.CgroupView)
 	p.yes("  copy up", m.CopyUp)

@@ -21,7 +21,8 @@ const (
 	tmpDir     = "tmp"    // unfinished; emptied at start
 	asideDir   = "aside"  // records that did not parse
 	recordFile = "record"
-	emptyLower = "empty" // for an image without layers
+	// EmptyLower is an empty directory beside the layers, for an image without any.
+	EmptyLower = "empty"
 )
 
 // Options of Open.
@@ -101,7 +102,7 @@ func (s *Store) makeDirs() error {
 			return err
 		}
 	}
-	if err := os.Mkdir(s.path(lowerDir, emptyLower), 0o755); err != nil && !os.IsExist(err) {
+	if err := os.Mkdir(s.path(lowerDir, EmptyLower), 0o755); err != nil && !os.IsExist(err) {
 		return err
 	}
 	left, err := os.ReadDir(s.path(tmpDir))
@@ -144,7 +145,7 @@ func (s *Store) loadLayers() error {
 		return err
 	}
 	for _, e := range lowers {
-		if s.layers[e.Name()] == nil && e.Name() != emptyLower {
+		if s.layers[e.Name()] == nil && e.Name() != EmptyLower {
 			s.remove(s.path(lowerDir, e.Name())) // its record was never written
 		}
 	}

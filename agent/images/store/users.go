@@ -17,7 +17,7 @@ func (s *Store) Use(id, user string) []string {
 	}
 	names := lower(img)
 	for _, n := range names {
-		if n != emptyLower {
+		if n != EmptyLower {
 			s.held[n]++
 			s.users[user] = append(s.users[user], n)
 		}
@@ -35,7 +35,7 @@ func lower(img *Image) []string {
 		}
 	}
 	if out == nil {
-		out = []string{emptyLower}
+		out = []string{EmptyLower}
 	}
 	return out
 }
