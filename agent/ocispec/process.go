@@ -81,12 +81,11 @@ func (b *builder) env() ([]string, error) {
 		e.set("HOSTNAME", h)
 	}
 	for _, kv := range b.image.Env {
+		// A bare name asks for the builder's value, of which there is none. Nor is "=x" or what
+		// holds NUL a variable that a process could have; such images run elsewhere.
 		name, value, ok := strings.Cut(kv, "=")
-		if !ok {
-			continue // a bare name asks for the builder's value, of which there is none
-		}
-		if name == "" || strings.ContainsRune(kv, 0) {
-			return nil, invalid("image ENV", "%q is no variable", kv)
+		if !ok || name == "" || strings.ContainsRune(kv, 0) {
+			continue
 		}
 		e.set(name, value)
 	}

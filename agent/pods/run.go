@@ -22,6 +22,9 @@ import (
 // Run starts a pod sandbox, or joins a start of the same pod that is under way, or finds the one that
 // an earlier call with the same request made. A start that fails leaves nothing.
 func (p *Pods) Run(ctx context.Context, cfg *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	if err := p.check(cfg); err != nil {
+		return "", err
+	}
 	same := func(old *Pod) bool {
 		return old.State == lifecycle.PodReady && old.RuntimeHandler == handler && proto.Equal(old.Config, cfg)
 	}
@@ -45,6 +48,15 @@ func (p *Pods) Run(ctx context.Context, cfg *runtimeapi.PodSandboxConfig, handle
 		}
 		return nil
 	})
+}
+
+// check judges what only the agent can, before anything is made.
+func (p *Pods) check(cfg *runtimeapi.PodSandboxConfig) error {
+	spec, err := p.sandboxSpec(&Pod{Config: cfg})
+	if err != nil {
+		return err
+	}
+	return spec.CheckSysctls("config.linux.sysctls")
 }
 
 // runSteps is the whole start as a list: each step records what recovery needs before it acts.
