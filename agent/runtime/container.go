@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/agent/monitor"
+	"github.com/slipway-cri/slipway/agent/steps"
 	"github.com/slipway-cri/slipway/oci/initconf"
 )
 
@@ -27,6 +28,7 @@ func (r *Runtime) Create(ctx context.Context, s ContainerSpec) (pid int, err err
 	if err != nil {
 		return 0, err
 	}
+	steps.Lap(ctx, "plan")
 	m, err := r.monitor(ctx)
 	if err != nil {
 		return 0, err
@@ -43,6 +45,7 @@ func (r *Runtime) Create(ctx context.Context, s ContainerSpec) (pid int, err err
 		return 0, err
 	}
 	p.cgroup = cg
+	steps.Lap(ctx, "cgroup")
 	undo.add(func(ctx context.Context) error { return removeCgroup(ctx, cg) })
 	undo.add(func(ctx context.Context) error { return r.endProcess(ctx, s.ID) })
 	err = r.launch(ctx, m, p, &launch{
@@ -56,6 +59,7 @@ func (r *Runtime) Create(ctx context.Context, s ContainerSpec) (pid int, err err
 	if err != nil {
 		return 0, err
 	}
+	steps.Lap(ctx, "clone")
 	return p.pid, nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/agent/monitor"
+	"github.com/slipway-cri/slipway/agent/steps"
 	"github.com/slipway-cri/slipway/oci/initconf"
 )
 
@@ -59,6 +60,7 @@ func (r *Runtime) CreateSandbox(ctx context.Context, s SandboxSpec) (_ *Sandbox,
 	if err := r.sandboxCgroup(s, &undo); err != nil {
 		return nil, err
 	}
+	steps.Lap(ctx, "cgroup")
 	if p.none {
 		return &Sandbox{}, nil
 	}
@@ -71,6 +73,7 @@ func (r *Runtime) CreateSandbox(ctx context.Context, s SandboxSpec) (_ *Sandbox,
 	if err := r.launch(ctx, m, p, q); err != nil {
 		return nil, err
 	}
+	steps.Lap(ctx, "clone")
 	box := &Sandbox{Pid: p.pid}
 	for _, n := range s.pins() {
 		if !n.want {
@@ -90,6 +93,7 @@ func (r *Runtime) CreateSandbox(ctx context.Context, s SandboxSpec) (_ *Sandbox,
 			box.UTSNS = target
 		}
 	}
+	steps.Lap(ctx, "pin")
 	return box, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/agent/network"
 	"github.com/slipway-cri/slipway/agent/network/ipam"
+	"github.com/slipway-cri/slipway/agent/steps"
 )
 
 // Setup connects a pod. lifecycle.ErrExists when it is connected already, ErrExhausted
@@ -68,12 +69,14 @@ func (d *Driver) setup(ctx context.Context, n *node, p network.Pod) (_ *network.
 		att.ips = append(att.ips, ip.Addr())
 	}
 	d.mu.Unlock()
+	steps.Lap(ctx, "addresses")
 
 	if len(p.Ports) > 0 {
 		if err := n.table.Add(p.ID, att.ips, p.Ports); err != nil {
 			return nil, err
 		}
 		undo = append(undo, func() error { return n.table.Remove(p.ID) })
+		steps.Lap(ctx, "ports")
 	}
 	ns, err := d.kernel.Open(p.NetNS, hasIPv6(in.ips))
 	if err != nil {
@@ -84,6 +87,7 @@ func (d *Driver) setup(ctx context.Context, n *node, p network.Pod) (_ *network.
 	if err := d.link(ns, n, att, in, len(p.Ports) > 0); err != nil {
 		return nil, err
 	}
+	steps.Lap(ctx, "link")
 	return &network.Result{IPs: in.ips, Iface: Iface, HostIface: att.host, Gateways: in.gateways}, nil
 }
 
