@@ -3,15 +3,18 @@ package monitor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
+	"github.com/slipway-cri/slipway/oci/initconf"
 )
 
 // TestAgentComesBack: the monitor goes on without an agent, and the next one learns all.
@@ -80,6 +83,89 @@ func TestSecondMonitor(t *testing.T) {
 	st, err := os.Stat(cfg.Socket)
 	if err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("socket %v, %v", st, err)
+	}
+}
+
+// TestNoAbstractSockets: a pod on the node's network sees all abstract sockets (CVE-2020-15257), so
+// neither end of ours may be one, nor an attachment's.
+func TestNoAbstractSockets(t *testing.T) {
+	n := newNode(t)
+	n.create("c1", "read x")
+	n.start("c1")
+	a, err := n.client.Attach(n.ctx, "c1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	ours := map[string]bool{} // by inode
+	for _, pid := range []int{os.Getpid(), n.client.Pid()} {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range fds {
+			target, _ := os.Readlink(filepath.Join(dir, fd.Name()))
+			if inode, ok := strings.CutPrefix(target, "socket:["); ok {
+				ours[strings.TrimSuffix(inode, "]")] = true
+			}
+		}
+	}
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line) // Num RefCount Protocol Flags Type St Inode [Path], proc_net(5)
+		if len(f) < 8 || !ours[f[6]] {
+			continue
+		}
+		named++
+		if !strings.HasPrefix(f[7], n.cfg.State+"/") {
+			t.Errorf("a socket of ours is %q", f[7])
+		}
+	}
+	if named == 0 {
+		t.Error("the monitor's own socket is not in the table")
+	}
+}
+
+// TestStartAgain: an agent that missed the first answer asks again and gets it.
+func TestStartAgain(t *testing.T) {
+	n := newNode(t)
+	n.create("c1", "busybox sleep 100")
+	first, err := n.client.StartContainer(n.ctx, "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := n.client.StartContainer(n.ctx, "c1")
+	if err != nil || !again.Equal(first) {
+		t.Errorf("%s, then %s: %v", first, again, err)
+	}
+}
+
+// TestConsoleCanBeGivenUp: reading an exec's console ends at a deadline and at Close, whoever else still has the
+// terminal open.
+func TestConsoleCanBeGivenUp(t *testing.T) {
+	n := newNode(t)
+	n.create("c1", "busybox sleep 100")
+	n.start("c1")
+	cfg := n.config(initconf.ModeExec, "busybox sleep 100")
+	cfg.Root, cfg.Mounts, cfg.Devices, cfg.DevSymlinks = initconf.Root{}, nil, nil, false
+	cfg.TargetFlags, cfg.Terminal = podFlags&^unix.CLONE_NEWPID, true
+	reply, err := n.launch(cfg, LaunchRequest{ID: "e1", Kind: KindExec, Target: "c1", Terminal: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reply.Console.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reply.Console.Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v", err)
+	}
+	if err := reply.Console.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
