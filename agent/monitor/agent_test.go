@@ -90,7 +90,7 @@ func TestSecondMonitor(t *testing.T) {
 // neither end of ours may be one, nor an attachment's.
 func TestNoAbstractSockets(t *testing.T) {
 	n := newNode(t)
-	n.create("c1", "read x")
+	n.create("c1", "busybox sleep 100")
 	n.start("c1")
 	a, err := n.client.Attach(n.ctx, "c1", false)
 	if err != nil {
