@@ -28,11 +28,11 @@ func TestPullRunExecLogsStatsRemove(t *testing.T) {
 	}
 	execs(c)
 	wantStats(c)
-	c.sh("kill -TERM 1")
+	c.stop(int64(patience.Seconds()))
 	if s := c.exit(); s.ExitCode != 3 || s.Reason != "Error" || s.FinishedAt < s.StartedAt {
 		t.Errorf("end: %v", s)
 	}
-	c.stop(10) // of what has ended: no error
+	c.stop(0) // of what has ended: no error
 	wantLifeLog(c)
 	c.remove()
 	p.remove()

@@ -228,7 +228,7 @@ type logLine struct{ stream, tag, text string }
 
 var logFormat = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP]) (.*)$`)
 
-// readLog parses a log file; every line must be in the format, and times must not go back.
+// readLog parses a log file; every line must be in the format, and a stream's times must not go back.
 func readLog(t testing.TB, path string) []logLine {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -236,7 +236,7 @@ func readLog(t testing.TB, path string) []logLine {
 		t.Fatal(err)
 	}
 	var lines []logLine
-	var last time.Time
+	last := map[string]time.Time{}
 	for _, l := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
 		if l == "" && len(data) == 0 {
 			break
@@ -246,10 +246,10 @@ func readLog(t testing.TB, path string) []logLine {
 			t.Fatalf("%s: no log line: %q", path, l)
 		}
 		at, err := time.Parse(time.RFC3339Nano, m[1])
-		if err != nil || at.Before(last) {
-			t.Fatalf("%s: time of %q after %s: %v", path, l, last, err)
+		if err != nil || at.Before(last[m[2]]) {
+			t.Fatalf("%s: time of %q after %s: %v", path, l, last[m[2]], err)
 		}
-		last = at
+		last[m[2]] = at
 		lines = append(lines, logLine{m[2], m[3], m[4]})
 	}
 	return lines
@@ -280,4 +280,13 @@ func wantCode(t testing.TB, err error, code codes.Code, words ...string) {
 			t.Errorf("error %q does not say %q", err, w)
 		}
 	}
+}
+
+// readFields reads a stat file of proc(5) from the state on: the name before it may contain spaces.
+func readFields(path string) ([]string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:])), nil
 }
