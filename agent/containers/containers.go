@@ -33,7 +33,10 @@ type Container struct {
 	Message      string
 	User         *runtimeapi.ContainerUser
 	StopSignal   string
-	Timeline     []steps.Took // of its creation
+	Timeline     []steps.Took // of its creation, from CreatedAt
+	// StartCalled is when the last start began, StartTimeline what its steps took.
+	StartCalled   time.Time
+	StartTimeline []steps.Took
 }
 
 // VolumeImage is the image behind Config.Mounts[Mount].

@@ -132,6 +132,7 @@ func (c *Containers) createSteps(k *creation) []steps.Step {
 }
 
 func (c *Containers) recordIntent(k *creation) error {
+	began := time.Now()
 	log, err := logPath(k.pod.Config.GetLogDirectory(), k.cfg.GetLogPath())
 	if err != nil {
 		return err
@@ -140,7 +141,7 @@ func (c *Containers) recordIntent(k *creation) error {
 		*v = Container{
 			ID: k.e.ID, PodID: k.pod.ID, Config: k.cfg, State: lifecycle.ContainerCreating,
 			ImageID: k.image.ID, ImageRef: imageRef(k.image), VolumeImages: k.volumes, LogPath: log,
-			CgroupPath: filepath.Join(k.pod.CgroupPath, k.e.ID), CreatedAt: time.Now(),
+			CgroupPath: filepath.Join(k.pod.CgroupPath, k.e.ID), CreatedAt: began,
 		}
 		return nil
 	})
@@ -282,5 +283,6 @@ func (c *Containers) makeProcess(ctx context.Context, k *creation) error {
 	if err != nil {
 		return errors.Join(err, c.delete(ctx, k.e))
 	}
+	steps.Lap(ctx, "record")
 	return nil
 }

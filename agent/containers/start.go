@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-cri/slipway/agent/inventory"
 	"github.com/slipway-cri/slipway/agent/lifecycle"
+	"github.com/slipway-cri/slipway/agent/steps"
 )
 
 // startWait bounds what a start may take until its outcome is known. It goes on when its caller leaves:
@@ -40,18 +41,31 @@ func (c *Containers) Start(ctx context.Context, id string) error {
 	if v.State == lifecycle.ContainerRunning {
 		return nil
 	}
-	if v.State != lifecycle.ContainerStarting { // an earlier call's intent is taken up where it ended
-		if err := c.move(e, lifecycle.ContainerStart); err != nil {
-			return fmt.Errorf("start container %s: %w", id, err)
+	w, ctx := steps.Begin(ctx, 2)
+	err = c.start(ctx, w, e)
+	w.End(ctx, err)
+	return err
+}
+
+func (c *Containers) start(ctx context.Context, w *steps.Watch, e *inventory.Entry[Container]) error {
+	if e.Snapshot().State != lifecycle.ContainerStarting { // an earlier call's intent is taken up where it ended
+		err := w.Do(ctx, "record", func(context.Context) error { return c.move(e, lifecycle.ContainerStart) })
+		if err != nil {
+			return fmt.Errorf("start container %s: %w", e.ID, err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWait)
 	defer cancel()
-	at, err := c.o.Runtime.Start(ctx, e.ID)
+	var at time.Time
+	err := w.Do(ctx, "exec", func(ctx context.Context) (err error) {
+		at, err = c.o.Runtime.Start(ctx, e.ID)
+		return err
+	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("start container %s: %w", id, err), c.startFailed(ctx, e, err))
+		return errors.Join(fmt.Errorf("start container %s: %w", e.ID, err), c.startFailed(ctx, e, err))
 	}
 	return c.note(e, lifecycle.ContainerStarted, func(v *Container) {
+		v.StartCalled, v.StartTimeline = w.Began(), w.Took()
 		if v.StartedAt.IsZero() {
 			v.StartedAt = at
 		}
