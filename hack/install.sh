@@ -1,7 +1,8 @@
 #!/bin/sh
 # hack/install.sh: install the Debian packages that the demo and the tests use, those that are missing.
 set -eu
-want="docker-registry busybox-static containernetworking-plugins iptables skopeo strace qemu-system-x86 cpio kmod e2fsprogs ca-certificates"
+want="docker-registry busybox-static containernetworking-plugins iptables iproute2 nftables skopeo strace
+	qemu-system-x86 cpio kmod ca-certificates"
 missing=
 for p in $want; do
 	dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $p"
@@ -13,10 +14,25 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-# docker-registry's own service must not take a port: tests start their own.
-if [ ! -e /usr/sbin/policy-rc.d ]; then
-	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
-	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+
+# docker-registry's own service must not take a port: the tests start their own. A policy-rc.d that is there is the
+# operator's and stays as it is; if it lets the service start, the service is stopped again below.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
 fi
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+apt-get -qq -o DPkg::Lock::Timeout=300 update
+apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing >/dev/null
+case $missing in
+*docker-registry*)
+	if [ -d /run/systemd/system ]; then
+		systemctl disable --quiet --now docker-registry
+	elif service docker-registry status >/dev/null 2>&1; then
+		service docker-registry stop
+	fi
+	;;
+esac

@@ -17,6 +17,7 @@ kernel() { # fetch and unpack the newest 6.1 cloud kernel once
 	[ -s "$cache/kernel/version" ] && return
 	mkdir -p "$cache/deb" && rm -rf "$cache/kernel" "$cache/kernel.new"
 	local pkg
+	apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 || apt-get -qq update # a fresh machine has no lists
 	pkg=$(apt-cache depends linux-image-cloud-amd64 | awk '$1=="Depends:"{print $2; exit}')
 	(cd "$cache/deb" && apt-get -o APT::Sandbox::User=root download -q "$pkg" >/dev/null)
 	dpkg -x "$cache"/deb/"$pkg"_*.deb "$cache/kernel.new"
@@ -99,13 +100,16 @@ timeout "${SLIPWAY_VM_TIMEOUT:-1500}" qemu-system-x86_64 -accel tcg,thread=multi
 qemu=$!
 if [ -n "$verbose" ]; then tail -f --pid=$qemu "$console" & fi
 wait $qemu || true
-awk '
+awk -v counts="${COUNTS:-}" '
 	/^=== agent|^=== oci|^=== cri|^=== cmd/ { pkg=$2; t=f=s=0 }
 	/^ +[^ ]+\.go:[0-9]+: / { said=$0 }
 	/^ *--- PASS/ { t++ } /^ *--- FAIL/ { f++; print "    " $0 } /^ *--- SKIP/ { s++; print "    " $0 said }
 	/^=== RUN/ { said="" }
 	/^--- .* exit [0-9]+$/ { printf "%s\t%s\t%d passed, %d failed, %d skipped (cgroup v2 VM)\n", ($NF=="0" ? "ok" : "FAIL"), pkg, t, f, s; total+=t; failed+=f; skipped+=s; n++ }
-	END { printf "vm: %d passed, %d failed, %d skipped\n", total, failed, skipped }
+	END {
+		printf "vm: %d passed, %d failed, %d skipped\n", total, failed, skipped
+		if (counts) print total, failed, skipped >counts
+	}
 ' "$console"
 if ! grep -q '^vm: exit 0$' "$console"; then
 	echo "vm: the run did not pass; the end of the console:" >&2
