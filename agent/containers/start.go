@@ -107,7 +107,7 @@ func (c *Containers) startFailed(ctx context.Context, e *inventory.Entry[Contain
 		return nil
 	}
 	return c.note(e, lifecycle.ContainerStartFailed, func(v *Container) {
-		v.ExitCode, v.Reason, v.Message, v.Pid = startFailedCode, "StartError", cause.Error(), 0
+		v.ExitCode, v.Reason, v.Message, v.Pid = startFailedCode, StartError, cause.Error(), 0
 		if v.FinishedAt.IsZero() {
 			v.FinishedAt = time.Now()
 		}

@@ -32,6 +32,7 @@ const MakeTimeout = 4 * time.Minute
 type Inventory[T any] struct {
 	what  string
 	save  func(id string, v *T) error
+	watch func(old, now *T) // may be nil
 	mu    sync.RWMutex
 	byID  map[string]*Entry[T]
 	byKey map[string]*Entry[T]
@@ -49,6 +50,7 @@ type Entry[T any] struct {
 	snap   atomic.Pointer[T]
 	seen   atomic.Bool // listed: its creation is complete
 
+	after   []func()      // run when the creation has ended
 	made    chan struct{} // closed when the creation has ended
 	makeErr error         // valid after made
 }
@@ -56,6 +58,17 @@ type Entry[T any] struct {
 // New makes an inventory of what ("pod", "container"); save writes a snapshot's record.
 func New[T any](what string, save func(id string, v *T) error) *Inventory[T] {
 	return &Inventory[T]{what: what, save: save, byID: map[string]*Entry[T]{}, byKey: map[string]*Entry[T]{}}
+}
+
+// Watch has f told of every change of what lists show, after the record is written: (nil, v) when a
+// creation is complete, (old, now) for each change, (last, nil) when a T is forgotten. The calls of one T
+// come in their order. f must not wait, nor change the T that it is told of. To be called before use.
+func (inv *Inventory[T]) Watch(f func(old, now *T)) { inv.watch = f }
+
+func (inv *Inventory[T]) tell(old, now *T) {
+	if inv.watch != nil {
+		inv.watch(old, now)
+	}
 }
 
 // NewID returns 64 random hex digits, the form that the field's tools expect.
@@ -101,9 +114,23 @@ func (inv *Inventory[T]) build(ctx context.Context, e *Entry[T], build func(cont
 	if e.makeErr = build(ctx, e); e.makeErr != nil {
 		e.Drop()
 	} else {
-		e.seen.Store(true)
+		e.show()
+	}
+	for _, f := range e.after {
+		f()
 	}
 	close(e.made)
+}
+
+// AfterMake has f run once the T that build is making is listed, or dropped. For build only.
+func (e *Entry[T]) AfterMake(f func()) { e.after = append(e.after, f) }
+
+// show makes lists show the entry.
+func (e *Entry[T]) show() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen.Store(true)
+	e.inv.tell(nil, e.snap.Load())
 }
 
 func (inv *Inventory[T]) newEntry(id, key string) *Entry[T] {
@@ -193,7 +220,8 @@ func (e *Entry[T]) set(change func(*T) error, evenUnsaved bool) error {
 		return fmt.Errorf("%s %s is being removed: %w", e.inv.what, e.ID, lifecycle.ErrNotFound)
 	}
 	var next T
-	if old := e.snap.Load(); old != nil {
+	old := e.snap.Load()
+	if old != nil {
 		next = *old
 	}
 	if err := change(&next); err != nil {
@@ -205,6 +233,9 @@ func (e *Entry[T]) set(change func(*T) error, evenUnsaved bool) error {
 	}
 	if err == nil || evenUnsaved {
 		e.snap.Store(&next)
+		if e.seen.Load() {
+			e.inv.tell(old, &next)
+		}
 	}
 	return err
 }
@@ -238,12 +269,23 @@ func (e *Entry[T]) Acquire(ctx context.Context) (release func(), err error) {
 
 // Drop forgets the entry and its key; whoever still holds it may go on reading it.
 func (e *Entry[T]) Drop() {
+	if e.forget() && e.seen.Load() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.inv.tell(e.snap.Load(), nil)
+	}
+}
+
+// forget says whether the entry was there.
+func (e *Entry[T]) forget() (was bool) {
 	e.inv.mu.Lock()
 	defer e.inv.mu.Unlock()
 	if e.inv.byID[e.ID] == e {
 		delete(e.inv.byID, e.ID)
+		was = true
 	}
 	if e.inv.byKey[e.key] == e {
 		delete(e.inv.byKey, e.key)
 	}
+	return was
 }

@@ -324,13 +324,6 @@ func TestUnimplemented(t *testing.T) {
 	if status.Code(err) != codes.Unimplemented {
 		t.Error(err)
 	}
-	events, err := n.runtime.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
-	if err == nil {
-		_, err = events.Recv()
-	}
-	if status.Code(err) != codes.Unimplemented {
-		t.Error(err)
-	}
 }
 
 func TestExecSyncOutput(t *testing.T) {

@@ -54,7 +54,10 @@ func (j *journal) fail(err error) {
 type fakePods struct {
 	*journal
 	list []*pods.Pod
+	tell func(old, now *pods.Pod)
 }
+
+func (f *fakePods) Watch(tell func(old, now *pods.Pod)) { f.tell = tell }
 
 func (f *fakePods) Run(_ context.Context, cfg *runtimeapi.PodSandboxConfig, handler string) (string, error) {
 	return "newpod", f.call("pods.Run %s/%s %q", cfg.GetMetadata().GetNamespace(), cfg.GetMetadata().GetName(), handler)
@@ -75,7 +78,10 @@ type fakeContainers struct {
 	*journal
 	list        []*containers.Container
 	out, errOut []byte
+	tell        func(old, now *containers.Container)
 }
+
+func (f *fakeContainers) Watch(tell func(old, now *containers.Container)) { f.tell = tell }
 
 func (f *fakeContainers) Create(_ context.Context, podID string, cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxConfig) (string, error) {
 	return "newcontainer", f.call("containers.Create %s %s of %s", podID, cfg.GetMetadata().GetName(), pod.GetMetadata().GetName())

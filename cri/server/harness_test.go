@@ -12,6 +12,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/containers"
+	"github.com/slipway-cri/slipway/agent/events"
 	"github.com/slipway-cri/slipway/agent/images"
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/agent/pods"
@@ -44,7 +45,7 @@ func services() (*node, Options) {
 			Labels:   map[string]string{"app": name},
 		}
 	}
-	n.pods = &fakePods{j, []*pods.Pod{
+	n.pods = &fakePods{journal: j, list: []*pods.Pod{
 		{ID: "podready", Config: cfg("ready"), State: lifecycle.PodReady, CreatedAt: time.Unix(1, 0)},
 		{ID: "podgone", Config: cfg("gone"), State: lifecycle.PodNotReady, CreatedAt: time.Unix(1, 0)},
 		{ID: "podcoming", Config: cfg("coming"), State: lifecycle.PodCreating, CreatedAt: time.Unix(1, 0)},
@@ -72,7 +73,8 @@ func services() (*node, Options) {
 	log.SetOutput(n.log)
 	return n, Options{
 		Pods: n.pods, Containers: n.containers, Images: n.images, Stats: &fakeStats{j, n.pods, n.containers},
-		Node: n.state, Streams: &fakeStreams{j}, Version: "0.1.0", Log: log,
+		Events: events.New(n.pods, n.containers),
+		Node:   n.state, Streams: &fakeStreams{j}, Version: "0.1.0", Log: log,
 		Config: map[string]any{"root": "/var/lib/slipway"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -56,7 +57,23 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 			s.logCall(level(status.Code(err)), info.FullMethod, nil, start, err)
 		}
 	}()
-	return handler(srv, ss)
+	return handler(srv, &judgedStream{ss, info})
+}
+
+// judgedStream judges the one request of CRI's streaming calls. Other services judge their own.
+type judgedStream struct {
+	grpc.ServerStream
+	info *grpc.StreamServerInfo
+}
+
+func (j *judgedStream) RecvMsg(m any) error {
+	if err := j.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if strings.HasPrefix(j.info.FullMethod, "/runtime.v1.") {
+		return validate.Request(m)
+	}
+	return nil
 }
 
 // panicked writes the stack where the panic was recovered: one call's bug must not take

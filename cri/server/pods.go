@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/slipway-cri/slipway/agent/events"
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 	"github.com/slipway-cri/slipway/cri/convert"
 	"github.com/slipway-cri/slipway/cri/validate"
@@ -68,14 +70,21 @@ func (s *Server) RemovePodSandbox(ctx context.Context, r *runtimeapi.RemovePodSa
 	return &runtimeapi.RemovePodSandboxResponse{}, nil
 }
 
-// PodSandboxStatus describes one pod. Container statuses and the timestamp stay empty:
-// they tell kubelet that container events are on, which they are not.
+// PodSandboxStatus describes one pod and its containers. The timestamp, which a kubelet compares with
+// those of events, is of before the snapshots were taken: an event may only be newer than they are.
 func (s *Server) PodSandboxStatus(_ context.Context, r *runtimeapi.PodSandboxStatusRequest) (*runtimeapi.PodSandboxStatusResponse, error) {
+	at := time.Now()
 	p, err := s.Pods.Get(r.GetPodSandboxId())
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.PodSandboxStatusResponse{Status: convert.PodSandboxStatus(p)}
+	resp := &runtimeapi.PodSandboxStatusResponse{Status: convert.PodSandboxStatus(p), Timestamp: at.UnixNano()}
+	names := s.imageNames()
+	for _, c := range events.Inside(s.Containers.List(), p.ID) {
+		if convert.ContainerListed(c) {
+			resp.ContainersStatuses = append(resp.ContainersStatuses, convert.ContainerStatus(c, names))
+		}
+	}
 	if r.GetVerbose() {
 		if resp.Info, err = convert.PodInfo(p); err != nil {
 			return nil, err

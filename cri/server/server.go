@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -38,6 +39,7 @@ type Options struct {
 	Containers Containers
 	Images     Images
 	Stats      Stats
+	Events     Events
 	Node       Node
 	Streams    Streams
 
@@ -58,14 +60,16 @@ type Server struct {
 	runtimeapi.UnimplementedImageServiceServer
 
 	Options
-	grpc *grpc.Server
+	grpc    *grpc.Server
+	closing chan struct{} // closed by Stop: streams without an end of their own end then
+	once    sync.Once
 }
 
 // New checks the options and builds the server; it does not listen yet.
 func New(o Options) (*Server, error) {
 	for name, missing := range map[string]bool{
 		"Pods": o.Pods == nil, "Containers": o.Containers == nil, "Images": o.Images == nil,
-		"Stats": o.Stats == nil, "Node": o.Node == nil, "Version": o.Version == "",
+		"Stats": o.Stats == nil, "Events": o.Events == nil, "Node": o.Node == nil, "Version": o.Version == "",
 	} {
 		if missing {
 			return nil, fmt.Errorf("cri server: option %s is missing: %w", name, lifecycle.ErrInvalid)
@@ -77,7 +81,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = logrus.StandardLogger()
 	}
-	s := &Server{Options: o}
+	s := &Server{Options: o, closing: make(chan struct{})}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
@@ -108,6 +112,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Stop refuses new calls, waits for those under way until ctx ends, and then cancels them.
 // Every verb is safe to repeat, so clients lose nothing by a cancelled call.
 func (s *Server) Stop(ctx context.Context) {
+	s.once.Do(func() { close(s.closing) })
 	done := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()

@@ -8,6 +8,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/containers"
+	"github.com/slipway-cri/slipway/agent/events"
 	"github.com/slipway-cri/slipway/agent/images"
 	"github.com/slipway-cri/slipway/agent/pods"
 	"github.com/slipway-cri/slipway/agent/stats"
@@ -50,6 +51,11 @@ type Stats interface {
 	Containers(ctx context.Context, filter func(*containers.Container) bool) ([]stats.Container, error)
 	Pod(ctx context.Context, id string) (*stats.Pod, error)
 	Pods(ctx context.Context, filter func(*pods.Pod) bool) ([]stats.Pod, error)
+}
+
+// Events is what the server needs of agent/events.
+type Events interface {
+	Subscribe() *events.Reader
 }
 
 // Node answers for the machine.

@@ -31,16 +31,20 @@ func Request(req any) error {
 		c.auth("auth", r.GetAuth())
 	case imageRequest:
 		c.imageSpec("image", r.GetImage())
-	case *runtimeapi.ListPodSandboxRequest:
+	case filtered[*runtimeapi.PodSandboxFilter]:
 		c.filter(r.GetFilter().GetId(), "", r.GetFilter().GetLabelSelector())
 		c.enum("filter.state.state", int32(r.GetFilter().GetState().GetState()), runtimeapi.PodSandboxState_name)
-	case *runtimeapi.ListContainersRequest:
+	case filtered[*runtimeapi.ContainerFilter]:
 		c.filter(r.GetFilter().GetId(), r.GetFilter().GetPodSandboxId(), r.GetFilter().GetLabelSelector())
 		c.enum("filter.state.state", int32(r.GetFilter().GetState().GetState()), runtimeapi.ContainerState_name)
-	case *runtimeapi.ListPodSandboxStatsRequest:
+	case filtered[*runtimeapi.PodSandboxStatsFilter]:
 		c.filter(r.GetFilter().GetId(), "", r.GetFilter().GetLabelSelector())
-	case *runtimeapi.ListContainerStatsRequest:
+	case filtered[*runtimeapi.ContainerStatsFilter]:
 		c.filter(r.GetFilter().GetId(), r.GetFilter().GetPodSandboxId(), r.GetFilter().GetLabelSelector())
+	case *runtimeapi.UpdatePodSandboxResourcesRequest:
+		c.id("pod_sandbox_id", r.GetPodSandboxId())
+		c.resources("overhead", r.GetOverhead())
+		c.resources("resources", r.GetResources())
 	default:
 		c.stream(req)
 		c.ids(req)
@@ -56,6 +60,9 @@ func (c *checker) createContainer(r *runtimeapi.CreateContainerRequest) {
 		c.sandbox("sandbox_config", r.GetSandboxConfig())
 	}
 }
+
+// filtered is a list's request, and the request of the stream beside it.
+type filtered[F any] interface{ GetFilter() F }
 
 type podRequest interface{ GetPodSandboxId() string }
 type containerRequest interface{ GetContainerId() string }
