@@ -31,6 +31,7 @@ func (c *checker) container(f string, cfg *runtimeapi.ContainerConfig) {
 	c.annotations(f+".annotations", cfg.GetAnnotations())
 	c.relative(f+".log_path", cfg.GetLogPath())
 	c.enum(f+".stop_signal", int32(cfg.GetStopSignal()), runtimeapi.Signal_name)
+	c.windows(f+".windows", cfg.GetWindows() != nil)
 	if l := cfg.GetLinux(); l != nil {
 		c.resources(f+".linux.resources", l.GetResources())
 		c.containerSecurity(f+".linux.security_context", l.GetSecurityContext())
@@ -62,16 +63,22 @@ func (c *checker) imageSpec(f string, i *runtimeapi.ImageSpec) {
 		c.fail(f, "missing")
 		return
 	}
+	if i.GetImage() == "" {
+		c.fail(f+".image", "empty")
+	}
+	c.imageFilter(f, i)
+}
+
+// imageFilter judges an image that may also be none.
+func (c *checker) imageFilter(f string, i *runtimeapi.ImageSpec) {
 	c.reference(f+".image", i.GetImage())
 	c.text(f+".user_specified_image", i.GetUserSpecifiedImage(), maxReference)
+	c.text(f+".image_ref", i.GetImageRef(), maxReference)
 	c.text(f+".runtime_handler", i.GetRuntimeHandler(), maxName)
 	c.annotations(f+".annotations", i.GetAnnotations())
 }
 
 func (c *checker) reference(f, s string) {
-	if s == "" {
-		c.fail(f, "empty")
-	}
 	if strings.Contains(s, " ") {
 		c.fail(f, "contains a space")
 	}

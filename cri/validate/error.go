@@ -3,6 +3,7 @@ package validate
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 )
@@ -24,7 +25,7 @@ type checker struct{ err *Error }
 
 func (c *checker) fail(field, format string, args ...any) {
 	if c.err == nil {
-		c.err = &Error{Field: field, Reason: fmt.Sprintf(format, args...)}
+		c.err = &Error{Field: field, Reason: short(fmt.Sprintf(format, args...), maxReason)}
 	}
 }
 
@@ -38,4 +39,15 @@ func (c *checker) result() error {
 
 func at(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
-func key(m, k string) string { return m + "[" + strconv.Quote(k) + "]" }
+func key(m, k string) string { return m + "[" + strconv.Quote(short(k, maxQuotedKey)) + "]" }
+
+// A fault goes into logs and back to the caller, so what it quotes of a request is bounded.
+const maxReason, maxQuotedKey = 512, 317 // a sysctl's or an annotation's name fits
+
+// short cuts s to limit bytes, at a character.
+func short(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

@@ -23,12 +23,19 @@ func Request(req any) error {
 	case *runtimeapi.UpdateContainerResourcesRequest:
 		c.id("container_id", r.GetContainerId())
 		c.resources("linux", r.GetLinux())
+		c.windows("windows", r.GetWindows() != nil)
 		c.annotations("annotations", r.GetAnnotations())
 	case *runtimeapi.UpdateRuntimeConfigRequest:
 		c.podCIDR("runtime_config.network_config.pod_cidr", r.GetRuntimeConfig().GetNetworkConfig().GetPodCidr())
 	case *runtimeapi.PullImageRequest:
 		c.imageSpec("image", r.GetImage())
 		c.auth("auth", r.GetAuth())
+		// Nothing of it is used, and people's clients send half of one.
+		if cfg := r.GetSandboxConfig(); cfg.GetMetadata() != nil {
+			c.sandbox("sandbox_config", cfg)
+		} else {
+			c.sandboxBody("sandbox_config", cfg)
+		}
 	case imageRequest:
 		c.imageSpec("image", r.GetImage())
 	case filtered[*runtimeapi.PodSandboxFilter]:
@@ -41,11 +48,14 @@ func Request(req any) error {
 		c.filter(r.GetFilter().GetId(), "", r.GetFilter().GetLabelSelector())
 	case filtered[*runtimeapi.ContainerStatsFilter]:
 		c.filter(r.GetFilter().GetId(), r.GetFilter().GetPodSandboxId(), r.GetFilter().GetLabelSelector())
+	case filtered[*runtimeapi.ImageFilter]:
+		c.imageFilter("filter.image", r.GetFilter().GetImage())
 	case *runtimeapi.UpdatePodSandboxResourcesRequest:
 		c.id("pod_sandbox_id", r.GetPodSandboxId())
-		c.resources("overhead", r.GetOverhead())
-		c.resources("resources", r.GetResources())
+		c.podResources("overhead", r.GetOverhead())
+		c.podResources("resources", r.GetResources())
 	default:
+		c.checkpoint(req)
 		c.stream(req)
 		c.ids(req)
 	}

@@ -43,3 +43,18 @@ func (c *checker) unified(f, k, v string) {
 	}
 	c.text(f, v, maxLabelValue)
 }
+
+// podResources: a pod's cgroup holds no process of its own to give an oom_score_adj.
+func (c *checker) podResources(f string, r *runtimeapi.LinuxContainerResources) {
+	c.resources(f, r)
+	if r.GetOomScoreAdj() != 0 {
+		c.fail(f+".oom_score_adj", "is a process's, and a pod's cgroup has none: set it for its containers")
+	}
+}
+
+// windows: this runtime runs on Linux, and what asks for something else must not get half of it.
+func (c *checker) windows(f string, there bool) {
+	if there {
+		c.fail(f, "this node runs Linux")
+	}
+}

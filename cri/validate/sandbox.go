@@ -20,6 +20,11 @@ func (c *checker) sandbox(f string, cfg *runtimeapi.PodSandboxConfig) {
 	c.name(f+".metadata.name", meta.GetName(), maxName)
 	c.name(f+".metadata.uid", meta.GetUid(), maxName)
 	c.name(f+".metadata.namespace", meta.GetNamespace(), maxName)
+	c.sandboxBody(f, cfg)
+}
+
+// sandboxBody is all but the metadata.
+func (c *checker) sandboxBody(f string, cfg *runtimeapi.PodSandboxConfig) {
 	c.hostname(f+".hostname", cfg.GetHostname())
 	if cfg.GetLogDirectory() != "" {
 		c.absolute(f+".log_directory", cfg.GetLogDirectory())
@@ -31,6 +36,7 @@ func (c *checker) sandbox(f string, cfg *runtimeapi.PodSandboxConfig) {
 	c.labels(f+".labels", cfg.GetLabels())
 	c.annotations(f+".annotations", cfg.GetAnnotations())
 	c.sandboxLinux(f+".linux", cfg.GetLinux())
+	c.windows(f+".windows", cfg.GetWindows() != nil)
 }
 
 // hostname: sethostname(2) takes 64 bytes. It also becomes a line of /etc/hosts.
@@ -91,8 +97,8 @@ func (c *checker) sandboxLinux(f string, l *runtimeapi.LinuxPodSandboxConfig) {
 	for k, v := range l.GetSysctls() {
 		c.sysctl(key(f+".sysctls", k), k, v)
 	}
-	c.resources(f+".overhead", l.GetOverhead())
-	c.resources(f+".resources", l.GetResources())
+	c.podResources(f+".overhead", l.GetOverhead())
+	c.podResources(f+".resources", l.GetResources())
 }
 
 // sysctl: the name becomes a path below /proc/sys, so ".." is refused in both spellings;
@@ -121,4 +127,6 @@ func (c *checker) sandboxSecurity(f string, s *runtimeapi.LinuxSandboxSecurityCo
 	c.enum(f+".supplemental_groups_policy", int32(s.GetSupplementalGroupsPolicy()), runtimeapi.SupplementalGroupsPolicy_name)
 	c.profile(f+".seccomp", s.GetSeccomp(), true)
 	c.profile(f+".apparmor", s.GetApparmor(), false)
+	//lint:ignore SA1019 older kubelets send the string alone
+	c.oldProfile(f+".seccomp_profile_path", s.GetSeccompProfilePath(), true)
 }

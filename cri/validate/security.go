@@ -33,6 +33,10 @@ func (c *checker) containerSecurity(f string, s *runtimeapi.LinuxContainerSecuri
 	}
 	c.profile(f+".seccomp", s.GetSeccomp(), true)
 	c.profile(f+".apparmor", s.GetApparmor(), false)
+	//lint:ignore SA1019 older kubelets send the string alone
+	c.oldProfile(f+".seccomp_profile_path", s.GetSeccompProfilePath(), true)
+	//lint:ignore SA1019 older kubelets send the string alone
+	c.oldProfile(f+".apparmor_profile", s.GetApparmorProfile(), false)
 }
 
 func (c *checker) capabilities(f string, caps *runtimeapi.Capability) {
@@ -152,5 +156,21 @@ func (c *checker) profile(f string, p *runtimeapi.SecurityProfile, isPath bool) 
 		c.fail(f+".localhost_ref", "empty")
 	} else if isPath && !path.IsAbs(ref) {
 		c.fail(f+".localhost_ref", "not an absolute path")
+	}
+}
+
+// oldProfile is the form of a profile before SecurityProfile: a word, or "localhost/" and what it
+// now calls localhost_ref.
+func (c *checker) oldProfile(f, s string, isPath bool) {
+	c.text(f, s, maxPath)
+	ref, local := strings.CutPrefix(s, "localhost/")
+	switch {
+	case local && ref == "":
+		c.fail(f, "no profile's name after localhost/")
+	case local && isPath && !path.IsAbs(ref):
+		c.fail(f, "not an absolute path after localhost/")
+	case local, s == "", s == "runtime/default", s == "unconfined", isPath && s == "docker/default":
+	default:
+		c.fail(f, "%q is none of runtime/default, unconfined and localhost/…", s)
 	}
 }
