@@ -66,8 +66,8 @@ func fullPod() *runtimeapi.PodSandboxConfig {
 				NamespaceOptions: fullNamespaces(true), SelinuxOptions: fullSELinux(),
 				RunAsUser: &runtimeapi.Int64Value{Value: 1}, RunAsGroup: &runtimeapi.Int64Value{Value: 1}, ReadonlyRootfs: true,
 				SupplementalGroups: []int64{7}, SupplementalGroupsPolicy: 1, Privileged: true,
-				Seccomp:            &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "/var/lib/kubelet/seccomp/x.json"},
-				Apparmor:           &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "x"},
+				Seccomp:  &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "/var/lib/kubelet/seccomp/x.json"},
+				Apparmor: &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "x"},
 				//lint:ignore SA1019 the deprecated field is a field
 				SeccompProfilePath: "localhost//var/lib/kubelet/seccomp/x.json",
 			},
@@ -97,8 +97,8 @@ func fullContainer() *runtimeapi.ContainerConfig {
 				RunAsUser: &runtimeapi.Int64Value{Value: 1}, RunAsGroup: &runtimeapi.Int64Value{Value: 1}, ReadonlyRootfs: true,
 				SupplementalGroups: []int64{7}, SupplementalGroupsPolicy: 1, NoNewPrivs: true,
 				MaskedPaths: []string{"/proc/kcore"}, ReadonlyPaths: []string{"/proc/sys"},
-				Seccomp:            &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "/x.json"},
-				Apparmor:           &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "x"},
+				Seccomp:  &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "/x.json"},
+				Apparmor: &runtimeapi.SecurityProfile{ProfileType: 2, LocalhostRef: "x"},
 				//lint:ignore SA1019 the deprecated fields are fields
 				SeccompProfilePath: "localhost//x.json", ApparmorProfile: "localhost/x",
 			},
