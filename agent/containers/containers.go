@@ -33,6 +33,7 @@ type Container struct {
 	Message      string
 	User         *runtimeapi.ContainerUser
 	StopSignal   string
+	RequestSum   string       // of the request where hooks changed Config at the creation, else ""
 	Timeline     []steps.Took // of its creation, from CreatedAt
 	// StartCalled is when the last start began, StartTimeline what its steps took.
 	StartCalled   time.Time

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/images"
@@ -43,7 +42,7 @@ func (c *Containers) Create(ctx context.Context, podID string, cfg *runtimeapi.C
 		return "", err
 	}
 	same := func(old *Container) bool {
-		return old.State == lifecycle.ContainerCreated && proto.Equal(old.Config, cfg)
+		return old.State == lifecycle.ContainerCreated && old.asked(cfg)
 	}
 	return c.inv.Make(ctx, key(pod.ID, cfg), same, func(ctx context.Context, e *inventory.Entry[Container]) error {
 		err := c.create(ctx, e, pod.ID, cfg)
@@ -82,6 +81,7 @@ func (c *Containers) create(ctx context.Context, e *inventory.Entry[Container], 
 		c.dropEnd(e.ID)
 		return err
 	}
+	c.o.Hooks.PostCreateContainer(ctx, e.Snapshot())
 	err = e.Set(func(v *Container) (err error) {
 		v.Timeline = times
 		if v.State == lifecycle.ContainerExited {
@@ -103,12 +103,13 @@ func (c *Containers) undo(ctx context.Context, e *inventory.Entry[Container]) er
 	if err := c.delete(ctx, e); err != nil {
 		return err
 	}
+	c.hookRemove(ctx, e.Snapshot())
 	return c.forget(e)
 }
 
 func (c *Containers) createSteps(k *creation) []steps.Step {
 	id := k.e.ID
-	return []steps.Step{
+	all := []steps.Step{
 		{
 			Name: "record",
 			Do:   func(context.Context) error { return c.recordIntent(k) },
@@ -123,12 +124,19 @@ func (c *Containers) createSteps(k *creation) []steps.Step {
 			Name: "spec",
 			Do:   func(context.Context) error { return c.makeSpec(k) },
 		},
-		{
-			Name: "process",
-			Do:   func(ctx context.Context) error { return c.makeProcess(ctx, k) },
-			Undo: func(ctx context.Context) error { return c.delete(ctx, k.e) },
-		},
 	}
+	if c.o.Hooks != (noHooks{}) {
+		all = append(all, steps.Step{
+			Name: "hooks",
+			Do:   func(ctx context.Context) error { return c.hookCreate(ctx, k) },
+			Undo: func(ctx context.Context) error { c.hookRemove(ctx, k.e.Snapshot()); return nil },
+		})
+	}
+	return append(all, steps.Step{
+		Name: "process",
+		Do:   func(ctx context.Context) error { return c.makeProcess(ctx, k) },
+		Undo: func(ctx context.Context) error { return c.delete(ctx, k.e) },
+	})
 }
 
 func (c *Containers) recordIntent(k *creation) error {

@@ -37,6 +37,9 @@ func (c *Containers) Exited(x runtime.Exit) {
 	end.close()
 	log.WithField("code", x.Code).Debug("container exited")
 	go c.reclaim(e)
+	if c.o.Hooks != (noHooks{}) {
+		go c.hookStop(context.Background(), e.Snapshot(), end)
+	}
 }
 
 // apply writes an exit into a snapshot.

@@ -39,6 +39,7 @@ func (c *Containers) remove(ctx context.Context, e *inventory.Entry[Container]) 
 	if err := c.delete(ctx, e); err != nil {
 		return fmt.Errorf("remove container %s: %w", e.ID, err)
 	}
+	c.hookRemove(ctx, e.Snapshot())
 	if err := c.forget(e); err != nil {
 		return fmt.Errorf("remove container %s: %w", e.ID, err)
 	}

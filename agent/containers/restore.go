@@ -44,6 +44,7 @@ func (c *Containers) Load() error {
 		}
 		if dead(v.State) {
 			end.close()
+			end.told.Do(func() {}) // by an earlier agent, or by nobody who is there now
 		}
 		c.useAgain(v)
 	}

@@ -46,6 +46,7 @@ type Options struct {
 	Runtime Runtime
 	Images  images.Service
 	Pods    Pods
+	Hooks   Hooks // nil = none
 	Host    ocispec.Host
 	BootID  string
 	Log     *logrus.Entry
@@ -67,12 +68,16 @@ type Containers struct {
 type end struct {
 	exited  chan struct{} // closed when the exit is recorded
 	once    sync.Once
+	told    sync.Once   // hooks, of the stop
 	reclaim sync.Mutex  // one Delete at a time
 	spec    *specs.Spec // read at the first exec and kept
 }
 
 // New makes the service; Load reads what is on disk.
 func New(o Options) *Containers {
+	if o.Hooks == nil {
+		o.Hooks = noHooks{}
+	}
 	c := &Containers{o: o, store: newStore(o.Layout.ContainerRecords()), ends: map[string]*end{}}
 	c.users.images = o.Images
 	c.save = c.writeRecord

@@ -41,6 +41,12 @@ func (c *Containers) Start(ctx context.Context, id string) error {
 	if v.State == lifecycle.ContainerRunning {
 		return nil
 	}
+	leave := c.o.Hooks.Enter(false)
+	defer leave()
+	if err := c.hookStart(ctx, v); err != nil {
+		return fmt.Errorf("start container %s: %w", id, err)
+	}
+	defer c.hookStarted(ctx, e)
 	w, ctx := steps.Begin(ctx, 2)
 	err = c.start(ctx, w, e)
 	w.End(ctx, err)

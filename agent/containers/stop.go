@@ -26,6 +26,9 @@ func (c *Containers) Stop(ctx context.Context, id string, grace time.Duration) e
 	}
 	if grace > 0 {
 		exited, err := c.signal(ctx, e, grace)
+		if exited {
+			c.hookStop(ctx, e.Snapshot(), c.end(e.ID))
+		}
 		if err != nil || exited {
 			return err
 		}
@@ -81,6 +84,7 @@ func (c *Containers) kill(ctx context.Context, e *inventory.Entry[Container]) er
 func (c *Containers) killHeld(ctx context.Context, e *inventory.Entry[Container]) error {
 	v := e.Snapshot()
 	if dead(v.State) {
+		c.hookStop(ctx, v, c.end(e.ID))
 		return nil
 	}
 	if err := c.o.Runtime.KillAll(ctx, e.ID, v.CgroupPath); err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
@@ -93,6 +97,7 @@ func (c *Containers) killHeld(ctx context.Context, e *inventory.Entry[Container]
 	if !exited {
 		return fmt.Errorf("container %s was killed but is not gone after %s: %w", e.ID, killWait, lifecycle.ErrTimeout)
 	}
+	c.hookStop(ctx, e.Snapshot(), c.end(e.ID))
 	return nil
 }
 

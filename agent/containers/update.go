@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -21,19 +22,37 @@ func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxC
 	if err != nil {
 		return err
 	}
-	return c.held(ctx, id, func(e *inventory.Entry[Container]) error {
+	var others func(context.Context) error
+	err = c.held(ctx, id, func(e *inventory.Entry[Container]) (err error) {
 		v := e.Snapshot()
 		if v.State != lifecycle.ContainerCreated && v.State != lifecycle.ContainerRunning {
 			return fmt.Errorf("update container %s: it is %s: %w", id, v.State, lifecycle.ErrState)
 		}
-		if err := c.o.Runtime.Update(ctx, v.CgroupPath, res); err != nil {
+		leave := c.o.Hooks.Enter(false)
+		defer leave()
+		var own *specs.LinuxResources
+		if own, others, err = c.o.Hooks.UpdateContainer(ctx, v, res); err != nil {
 			return fmt.Errorf("update container %s: %w", id, err)
 		}
-		return e.Set(func(v *Container) error {
+		if err := c.o.Runtime.Update(ctx, v.CgroupPath, own); err != nil {
+			return fmt.Errorf("update container %s: %w", id, err)
+		}
+		err = e.Set(func(v *Container) error {
 			v.Config = updated(v.Config, r, annotations)
+			if own != res {
+				v.Config = updated(v.Config, ocispec.Reported(v.Config.GetLinux().GetResources(), own), nil)
+			}
 			return nil
 		})
+		if err == nil {
+			c.o.Hooks.PostUpdateContainer(ctx, e.Snapshot())
+		}
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return others(ctx)
 }
 
 // updated is a copy of cfg with what r sets. Snapshots are immutable, so cfg stays.

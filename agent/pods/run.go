@@ -85,10 +85,14 @@ func (p *Pods) runSteps(e *inventory.Entry[Pod], cfg *runtimeapi.PodSandboxConfi
 			Undo: func(ctx context.Context) error { return p.o.Network.Teardown(ctx, networkPod(e.Snapshot())) },
 		})
 	}
-	return append(all, steps.Step{
+	all = append(all, steps.Step{
 		Name: "release",
 		Do:   func(ctx context.Context) error { return p.release(ctx, e) },
 	})
+	if p.o.Hooks != (noHooks{}) {
+		all = append(all, steps.Step{Name: "hooks", Do: func(ctx context.Context) error { return p.hookRun(ctx, e) }})
+	}
+	return all
 }
 
 func (p *Pods) recordIntent(e *inventory.Entry[Pod], cfg *runtimeapi.PodSandboxConfig, handler string) error {

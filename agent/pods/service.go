@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 
@@ -41,6 +42,7 @@ type Options struct {
 	Runtime Runtime
 	Network network.Network
 	Shm     Shm
+	Hooks   Hooks // nil = none
 	BootID  string
 	Log     *logrus.Entry
 }
@@ -52,12 +54,16 @@ type Pods struct {
 	inv        *inventory.Inventory[Pod]
 	save       func(id string, v *Pod) error // writeRecord; tests make it fail
 	containers Containers
+	told       sync.Map // ids of the pods whose stop hooks were told of
 
 	rebooted map[*inventory.Entry[Pod]]bool // of an earlier boot and not given back yet; Load's and Finish's
 }
 
 // New makes the service; Restore reads what is on disk.
 func New(o Options) *Pods {
+	if o.Hooks == nil {
+		o.Hooks = noHooks{}
+	}
 	p := &Pods{o: o, store: newStore(o.Layout.PodRecords()), rebooted: map[*inventory.Entry[Pod]]bool{}}
 	p.save = p.writeRecord
 	p.inv = inventory.New("pod", func(id string, v *Pod) error { return p.save(id, v) })

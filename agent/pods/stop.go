@@ -66,6 +66,7 @@ func (p *Pods) giveBack(ctx context.Context, e *inventory.Entry[Pod]) error {
 	if err := p.containers.StopPod(ctx, v.ID); err != nil {
 		return err // their namespaces and mounts are still in use
 	}
+	p.hookStop(ctx, v)
 	var errs []error
 	if !v.HostNetwork() {
 		if err := p.o.Network.Teardown(ctx, networkPod(v)); err != nil {
@@ -109,6 +110,7 @@ func (p *Pods) remove(ctx context.Context, e *inventory.Entry[Pod]) error {
 	if err := p.containers.RemovePod(ctx, e.ID); err != nil {
 		return fmt.Errorf("remove pod %s: %w", e.ID, err)
 	}
+	p.hookRemove(ctx, e.Snapshot())
 	if err := e.Erase(p.store.Remove); err != nil {
 		return fmt.Errorf("remove pod %s: %w", e.ID, err)
 	}
@@ -121,5 +123,6 @@ func (p *Pods) undo(ctx context.Context, e *inventory.Entry[Pod]) error {
 	if err := p.giveBack(ctx, e); err != nil {
 		return err
 	}
+	p.hookRemove(ctx, e.Snapshot())
 	return e.Erase(p.store.Remove)
 }
