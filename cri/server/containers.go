@@ -71,14 +71,17 @@ func (s *Server) RemoveContainer(ctx context.Context, r *runtimeapi.RemoveContai
 
 // ListContainers lists the containers that match the filter.
 func (s *Server) ListContainers(_ context.Context, r *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
-	match, names := convert.ContainerFilter(r.GetFilter()), s.imageNames()
-	resp := &runtimeapi.ListContainersResponse{}
+	return &runtimeapi.ListContainersResponse{Containers: s.containers(r.GetFilter())}, nil
+}
+
+func (s *Server) containers(f *runtimeapi.ContainerFilter) (all []*runtimeapi.Container) {
+	match, names := convert.ContainerFilter(f), s.imageNames()
 	for _, c := range s.Containers.List() {
 		if match(c) {
-			resp.Containers = append(resp.Containers, convert.Container(c, names))
+			all = append(all, convert.Container(c, names))
 		}
 	}
-	return resp, nil
+	return all
 }
 
 // imageNames looks names up for one call, each image once.

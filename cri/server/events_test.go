@@ -66,7 +66,7 @@ func TestStuckReader(t *testing.T) {
 	n := start(t)
 	stuck, reader := n.subscribe(t), n.subscribe(t)
 	const total = events.QueueLimit + 4096 // beyond the queue and what gRPC buffers
-	behind := make(chan struct{}, 1024) // a reader that keeps up is to keep up
+	behind := make(chan struct{}, 1024)    // a reader that keeps up is to keep up
 	go func() {
 		ready, stopped := n.pods.list[0], &pods.Pod{}
 		*stopped = *ready

@@ -13,15 +13,23 @@ import (
 
 // ListImages lists the images, or those that the filter's reference stands for.
 func (s *Server) ListImages(_ context.Context, r *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
-	list, err := s.filterImages(r.GetFilter().GetImage().GetImage())
+	all, err := s.imageList(r.GetFilter())
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.ListImagesResponse{}
-	for _, i := range list {
-		resp.Images = append(resp.Images, convert.Image(i))
+	return &runtimeapi.ListImagesResponse{Images: all}, nil
+}
+
+func (s *Server) imageList(f *runtimeapi.ImageFilter) ([]*runtimeapi.Image, error) {
+	list, err := s.filterImages(f.GetImage().GetImage())
+	if err != nil {
+		return nil, err
 	}
-	return resp, nil
+	all := make([]*runtimeapi.Image, len(list))
+	for i := range list {
+		all[i] = convert.Image(list[i])
+	}
+	return all, nil
 }
 
 // filterImages: a repository's name without a tag stands for each of its images; any

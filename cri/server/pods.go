@@ -95,12 +95,15 @@ func (s *Server) PodSandboxStatus(_ context.Context, r *runtimeapi.PodSandboxSta
 
 // ListPodSandbox lists the pods that match the filter.
 func (s *Server) ListPodSandbox(_ context.Context, r *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
-	match := convert.PodFilter(r.GetFilter())
-	resp := &runtimeapi.ListPodSandboxResponse{}
+	return &runtimeapi.ListPodSandboxResponse{Items: s.podSandboxes(r.GetFilter())}, nil
+}
+
+func (s *Server) podSandboxes(f *runtimeapi.PodSandboxFilter) (all []*runtimeapi.PodSandbox) {
+	match := convert.PodFilter(f)
 	for _, p := range s.Pods.List() {
 		if match(p) {
-			resp.Items = append(resp.Items, convert.PodSandbox(p))
+			all = append(all, convert.PodSandbox(p))
 		}
 	}
-	return resp, nil
+	return all
 }

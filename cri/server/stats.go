@@ -20,15 +20,23 @@ func (s *Server) ContainerStats(ctx context.Context, r *runtimeapi.ContainerStat
 
 // ListContainerStats is the usage of the running containers that match the filter.
 func (s *Server) ListContainerStats(ctx context.Context, r *runtimeapi.ListContainerStatsRequest) (*runtimeapi.ListContainerStatsResponse, error) {
-	list, err := s.Stats.Containers(ctx, convert.ContainerStatsFilter(r.GetFilter()))
+	all, err := s.containerStats(ctx, r.GetFilter())
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.ListContainerStatsResponse{}
-	for i := range list {
-		resp.Stats = append(resp.Stats, convert.ContainerStats(&list[i]))
+	return &runtimeapi.ListContainerStatsResponse{Stats: all}, nil
+}
+
+func (s *Server) containerStats(ctx context.Context, f *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
+	list, err := s.Stats.Containers(ctx, convert.ContainerStatsFilter(f))
+	if err != nil {
+		return nil, err
 	}
-	return resp, nil
+	all := make([]*runtimeapi.ContainerStats, len(list))
+	for i := range list {
+		all[i] = convert.ContainerStats(&list[i])
+	}
+	return all, nil
 }
 
 // PodSandboxStats is one pod's usage, with its containers'.
@@ -42,14 +50,22 @@ func (s *Server) PodSandboxStats(ctx context.Context, r *runtimeapi.PodSandboxSt
 
 // ListPodSandboxStats is the usage of the ready pods that match the filter.
 func (s *Server) ListPodSandboxStats(ctx context.Context, r *runtimeapi.ListPodSandboxStatsRequest) (*runtimeapi.ListPodSandboxStatsResponse, error) {
-	list, err := s.Stats.Pods(ctx, convert.PodStatsFilter(r.GetFilter()))
+	all, err := s.podStats(ctx, r.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.ListPodSandboxStatsResponse{Stats: all}, nil
+}
+
+func (s *Server) podStats(ctx context.Context, f *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
+	list, err := s.Stats.Pods(ctx, convert.PodStatsFilter(f))
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	resp := &runtimeapi.ListPodSandboxStatsResponse{}
+	all := make([]*runtimeapi.PodSandboxStats, len(list))
 	for i := range list {
-		resp.Stats = append(resp.Stats, convert.PodSandboxStats(&list[i], now))
+		all[i] = convert.PodSandboxStats(&list[i], now)
 	}
-	return resp, nil
+	return all, nil
 }
