@@ -16,7 +16,7 @@ echo "installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
 
 # docker-registry's own service must not take a port: the tests start their own. A policy-rc.d that is there is the
-# operator's and stays as it is; if it lets the service start, the service is stopped again below.
+# operator's and stays as it is; if it lets the service start, systemd stops it below.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
 	trap 'rm -f "$policy"' EXIT
@@ -25,14 +25,9 @@ if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
 	printf '#!/bin/sh\nexit 101\n' >"$policy"
 	chmod 755 "$policy"
 fi
-apt-get -qq -o DPkg::Lock::Timeout=300 update
-apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing >/dev/null
+apt="apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+$apt update
+$apt install -y --no-install-recommends $missing >/dev/null
 case $missing in
-*docker-registry*)
-	if [ -d /run/systemd/system ]; then
-		systemctl disable --quiet --now docker-registry
-	elif service docker-registry status >/dev/null 2>&1; then
-		service docker-registry stop
-	fi
-	;;
+*docker-registry*) [ ! -d /run/systemd/system ] || systemctl disable --quiet --now docker-registry ;;
 esac

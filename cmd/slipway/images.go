@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/slipway-cri/slipway/agent/lifecycle"
 )
 
 func (a *app) imagesCommand() *cobra.Command {
@@ -72,7 +75,7 @@ func (a *app) rmiCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "rmi IMAGE...",
 		Short:   "Remove images or tags",
-		Long:    "Remove a tag or digest, or the whole image where IMAGE is an id. One that is not there is no error.",
+		Long:    "Remove a tag or digest, or the whole image where IMAGE is an id.",
 		Example: "  slipway rmi docker.io/library/busybox:latest",
 		Args:    positional(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -81,6 +84,12 @@ func (a *app) rmiCommand() *cobra.Command {
 				return err
 			}
 			for _, ref := range args {
+				// CRI's RemoveImage calls it success; who typed the name wants to know.
+				if ok, err := n.hasImage(cmd.Context(), ref); err != nil {
+					return err
+				} else if !ok {
+					return fmt.Errorf("no image %q: %w", ref, lifecycle.ErrNotFound)
+				}
 				if _, err := n.image.RemoveImage(cmd.Context(), &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: ref}}); err != nil {
 					return err
 				}
@@ -89,4 +98,9 @@ func (a *app) rmiCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func (n *node) hasImage(ctx context.Context, ref string) (bool, error) {
+	r, err := n.image.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: ref}})
+	return r.GetImage() != nil, err
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -87,6 +88,14 @@ func positional(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // explain takes gRPC's wrapping off: the agent's message is written for people.
 func explain(err error) string {
+	// What an undoing said stands beside what went wrong: errors.Join.
+	if all, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == errors.Join(all.Unwrap()...).Error() {
+		var list []string
+		for _, e := range all.Unwrap() {
+			list = append(list, explain(e))
+		}
+		return strings.Join(list, "; ")
+	}
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
 	}

@@ -49,7 +49,7 @@ func pick(kind, word string, all []candidate) (candidate, error) {
 			return candidate{}, fmt.Errorf("%q means several %s: %s: %w", word, kind, strings.Join(list, ", "), lifecycle.ErrInvalid)
 		}
 	}
-	return candidate{}, fmt.Errorf("no %s %q: %w", strings.TrimSuffix(kind, "s"), word, lifecycle.ErrNotFound)
+	return candidate{}, fmt.Errorf("no %s %q: %w", strings.ReplaceAll(strings.TrimSuffix(kind, "s"), "s and ", " or "), word, lifecycle.ErrNotFound)
 }
 
 func (n *node) podCandidates(ctx context.Context) ([]candidate, error) {

@@ -45,9 +45,17 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("run", a.runCommand(), a.podsCommand(), a.psCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(),
-		a.portForwardCommand(), a.stopCommand(), a.rmCommand(), a.statsCommand(), a.inspectCommand())
-	add("image", a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand())
+	run := a.completes(a.runCommand(), 1, imageNames)
+	_ = run.RegisterFlagCompletionFunc("pod", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return a.list(podNames), cobra.ShellCompDirectiveNoFileComp
+	})
+	add("run", run, a.podsCommand(), a.psCommand(),
+		a.completes(a.logsCommand(), 1, containerNames), a.completes(a.execCommand(), 1, containerNames),
+		a.completes(a.attachCommand(), 1, containerNames), a.completes(a.portForwardCommand(), 1, podNames),
+		a.completes(a.stopCommand(), 0, podNames, containerNames), a.completes(a.rmCommand(), 0, podNames, containerNames),
+		a.completes(a.statsCommand(), 0, containerNames), a.completes(a.inspectCommand(), 1, podNames, containerNames, imageNames))
+	add("image", a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.completes(a.saveCommand(), 0, imageNames),
+		a.completes(a.rmiCommand(), 0, imageNames))
 	add("node", a.serveCommand(), a.checkCommand(), a.configCommand(), a.downCommand(), a.versionCommand())
 	return root
 }

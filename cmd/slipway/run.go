@@ -54,13 +54,13 @@ func (a *app) run(ctx context.Context, n *node, o *runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := a.ensureImage(ctx, n, o, ctr); err != nil {
-		return err
-	}
 	if o.pod != "" {
 		return a.runBeside(ctx, n, o, ctr)
 	}
 	if err := n.nameIsFree(ctx, pod.GetMetadata().GetName()); err != nil {
+		return err
+	}
+	if err := a.ensureImage(ctx, n, o, ctr); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(pod.GetLogDirectory(), 0o700); err != nil {

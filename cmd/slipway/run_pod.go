@@ -40,6 +40,9 @@ func (a *app) runBeside(ctx context.Context, n *node, o *runOptions, ctr *runtim
 	if err := n.containerNameIsFree(ctx, id, ctr.GetMetadata().GetName()); err != nil {
 		return err
 	}
+	if err := a.ensureImage(ctx, n, o, ctr); err != nil {
+		return err
+	}
 	ctr.Linux.SecurityContext.NamespaceOptions = s.GetLinux().GetNamespaces().GetOptions()
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()

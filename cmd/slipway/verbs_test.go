@@ -131,7 +131,8 @@ func TestErrors(t *testing.T) {
 		"creds":           {socket, []string{"pull", "--creds", "me", "a"}, exitUsage, "USER:PASSWORD"},
 		"inspect":         {socket, []string{"inspect", "nope"}, exitError, `no pod, container or image "nope"`},
 		"unimplemented":   {socket, []string{"port-forward", "web", "80"}, exitError, "does not offer it"},
-		"running":         {socket, []string{"rm", "nope"}, exitError, "nope"},
+		"no pod":          {socket, []string{"rm", "nope"}, exitError, `no pod or container "nope"`},
+		"no image":        {socket, []string{"rmi", "nope:1"}, exitError, `no image "nope:1"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := cli(t.Context(), strings.NewReader(""), tc.socket, tc.args...)
@@ -203,14 +204,14 @@ func TestStopAndRemove(t *testing.T) {
 	if r := cli(t.Context(), nil, socket, "rm", "aaaa"); r.code != exitError || !strings.Contains(r.err, "is up") {
 		t.Errorf("%+v", r)
 	}
-	for _, args := range [][]string{{"stop", "-t", "1500ms", "side"}, {"stop", "default/web"}, {"rm", "-f", "job"}, {"rm", "side"}, {"rmi", "a:1"}} {
+	for _, args := range [][]string{{"stop", "-t", "1500ms", "side"}, {"stop", "default/web"}, {"rm", "-f", "job"}, {"rm", "side"}, {"rmi", "reg:5000/busybox:x"}} {
 		if r := cli(t.Context(), nil, socket, args...); r.code != 0 || r.out != args[len(args)-1]+"\n" {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
 	want := []string{
 		"StopContainer bbbc 2", "StopContainer bbbb 10", "StopContainer bbbc 10", "StopPodSandbox",
-		"StopPodSandbox", "RemovePodSandbox", "RemoveContainer", "RemoveImage a:1",
+		"StopPodSandbox", "RemovePodSandbox", "RemoveContainer", "RemoveImage reg:5000/busybox:x",
 	}
 	if len(f.calls) > 2 && f.calls[1] > f.calls[2] { // the two are stopped at the same time
 		f.calls[1], f.calls[2] = f.calls[2], f.calls[1]
