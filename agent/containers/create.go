@@ -71,9 +71,6 @@ func (c *Containers) create(ctx context.Context, e *inventory.Entry[Container], 
 	if err != nil {
 		return err
 	}
-	if err := checkPropagation(cfg.GetMounts(), mountOf); err != nil {
-		return err
-	}
 	c.newEnd(e.ID)
 	k := &creation{e: e, pod: pod, cfg: cfg, image: image, volumes: volumes}
 	times, err := steps.Run(ctx, c.createSteps(k))
@@ -214,6 +211,12 @@ func (c *Containers) makeSpec(k *creation) error {
 		return err
 	}
 	if k.built, err = ocispec.Build(in); err != nil {
+		return err
+	}
+	if err := makeSources(k.cfg.GetMounts()); err != nil {
+		return err
+	}
+	if err := checkPropagation(k.cfg.GetMounts(), mountOf); err != nil {
 		return err
 	}
 	for i := range k.built.Volumes {
