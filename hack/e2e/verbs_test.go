@@ -275,11 +275,7 @@ func wantCode(t testing.TB, err error, code codes.Code, words ...string) {
 		t.Errorf("error is %v, want code %s", err, code)
 		return
 	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q does not say %q", err, w)
-		}
-	}
+	wantWords(t, err, words...)
 }
 
 // readFields reads a stat file of proc(5) from the state on: the name before it may contain spaces.
@@ -289,4 +285,14 @@ func readFields(path string) ([]string, error) {
 		return nil, err
 	}
 	return strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:])), nil
+}
+
+// wantWords fails unless the error says each of the words.
+func wantWords(t testing.TB, err error, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %v does not say %q", err, w)
+		}
+	}
 }
