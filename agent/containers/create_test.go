@@ -136,6 +136,26 @@ func TestCreateIsRefused(t *testing.T) {
 	f.balanced(t, "refused")
 }
 
+// TestImageLabelsReachNothing: an image's labels, reserved names among them, are in nothing that the node
+// acts on or passes on (CVE-2026-53488).
+func TestImageLabelsReachNothing(t *testing.T) {
+	f := newFixture(t)
+	f.k.labels = map[string]string{
+		"org.systemd.property.ExecStartPre": "hostile-value", "io.kubernetes.cri.container-type": "hostile-value",
+		"org.opencontainers.image.stopSignal": "hostile-value", "io.kubernetes.pod.uid": "hostile-value",
+	}
+	id := f.create(t, "c")
+	for _, name := range []string{"record", specFile} {
+		data, err := os.ReadFile(filepath.Join(f.l.ContainerDir(id), name))
+		if err != nil || len(data) == 0 || strings.Contains(string(data), "hostile") || strings.Contains(string(data), "systemd") {
+			t.Errorf("%s: %v\n%s", name, err, data)
+		}
+	}
+	if v := f.get(t, id); len(v.Config.GetLabels())+len(v.Config.GetAnnotations()) != 0 {
+		t.Errorf("%v", v.Config)
+	}
+}
+
 // TestExitDuringCreate: the process is killed from outside before its creation is complete.
 func TestExitDuringCreate(t *testing.T) {
 	f := newFixture(t)

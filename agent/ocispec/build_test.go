@@ -192,11 +192,12 @@ func TestBuildRefuses(t *testing.T) {
 		kind   error
 		says   string
 	}{
-		"no command":                {func(in *Input) { in.Image.Config.Entrypoint, in.Image.Config.Cmd = nil, nil }, lifecycle.ErrInvalid, "command"},
-		"NUL in args":               {func(in *Input) { in.Config.Args = []string{"a\x00b"} }, lifecycle.ErrInvalid, "NUL"},
-		"env name with =":           {func(in *Input) { in.Config.Envs = []*runtimeapi.KeyValue{{Key: "A=B"}} }, lifecycle.ErrInvalid, "envs"},
-		"env empty name":            {func(in *Input) { in.Config.Envs = []*runtimeapi.KeyValue{{Key: ""}} }, lifecycle.ErrInvalid, "envs"},
-		"env NUL":                   {func(in *Input) { in.Config.Envs = []*runtimeapi.KeyValue{{Key: "A", Value: []byte{0}}} }, lifecycle.ErrInvalid, "envs"},
+		"no command":      {func(in *Input) { in.Image.Config.Entrypoint, in.Image.Config.Cmd = nil, nil }, lifecycle.ErrInvalid, "command"},
+		"NUL in args":     {func(in *Input) { in.Config.Args = []string{"a\x00b"} }, lifecycle.ErrInvalid, "NUL"},
+		"env name with =": {func(in *Input) { in.Config.Envs = []*runtimeapi.KeyValue{{Key: "A=B"}} }, lifecycle.ErrInvalid, "envs"},
+		"env empty name":  {func(in *Input) { in.Config.Envs = []*runtimeapi.KeyValue{{Key: ""}} }, lifecycle.ErrInvalid, "envs"},
+		"env NUL":         {func(in *Input) { in.Config.Envs = []*runtimeapi.KeyValue{{Key: "A", Value: []byte{0}}} }, lifecycle.ErrInvalid, "envs"},
+		// CVE-2026-15809: a line of its own in what becomes /etc/passwd.
 		"HOME newline":              {func(in *Input) { in.Image.Config.Env = []string{"HOME=/\nroot::0:0::/:/bin/sh"} }, lifecycle.ErrInvalid, "HOME"},
 		"passwd HOME control":       {func(in *Input) { in.Passwd = []byte("root:x:0:0::/\x01:/bin/sh\n") }, lifecycle.ErrInvalid, "home"},
 		"relative cwd":              {func(in *Input) { in.Config.WorkingDir = "srv" }, lifecycle.ErrInvalid, "working_dir"},
@@ -271,7 +272,7 @@ func TestBuildRefuses(t *testing.T) {
 	}
 }
 
-// Reserved annotations and labels of pod, container and image reach nothing.
+// Reserved annotations and labels of pod, container and image reach nothing (CVE-2024-3154, CVE-2026-53488).
 func TestAnnotationsDoNotAct(t *testing.T) {
 	in := base()
 	const key = "org.systemd.property.ExecStart"

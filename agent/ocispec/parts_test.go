@@ -3,6 +3,7 @@ package ocispec
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -281,6 +282,36 @@ func TestExecSharesNothing(t *testing.T) {
 	s := out.Spec.Process
 	if s.Terminal || s.Capabilities.Bounding[0] == "x" || s.Env[0] == "x" || *s.OOMScoreAdj == 7 || slices.Contains(s.Env, "TERM=xterm") {
 		t.Errorf("the container's own process changed: %+v", s)
+	}
+}
+
+// TestVolumesStayInside: what an image calls a volume is a path of its own root (CVE-2022-23648), is backed by an empty
+// directory of ours and by nothing of the node's, and takes the place of nothing that we mount.
+func TestVolumesStayInside(t *testing.T) {
+	in := base()
+	in.VolumeDir = "/volumes"
+	in.Image.Config.Volumes = map[string]struct{}{
+		"/../../../var/lib": {}, "../etc": {}, "a/../../b": {}, "/proc/sys": {}, "/sys": {}, "/dev": {}, "//c//": {},
+	}
+	out, err := Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"/b", "/c", "/etc", "/var/lib"}
+	if !slices.Equal(out.Volumes, want) {
+		t.Errorf("volumes %q, want %q", out.Volumes, want)
+	}
+	for i, v := range want {
+		j := slices.IndexFunc(out.Spec.Mounts, func(m specs.Mount) bool { return m.Destination == v })
+		if j < 0 || out.Spec.Mounts[j].Source != "/volumes/"+strconv.Itoa(i) {
+			t.Errorf("%s: %+v", v, out.Spec.Mounts)
+		}
+	}
+	for _, v := range []string{"/", "..", "a/..", "/x\x00y"} {
+		in.Image.Config.Volumes = map[string]struct{}{v: {}}
+		if _, err := Build(in); !errors.Is(err, lifecycle.ErrInvalid) {
+			t.Errorf("volume %q: %v", v, err)
+		}
 	}
 }
 

@@ -121,7 +121,7 @@ func TestMissingSource(t *testing.T) {
 }
 
 // TestHostileRoot: what an image has at the places that we mount on must not lead outside,
-// and nothing may be made there.
+// and nothing may be made there (CVE-2026-41579, CVE-2026-47766).
 func TestHostileRoot(t *testing.T) {
 	balance(t)
 	for _, tc := range []struct {

@@ -140,7 +140,7 @@ func TestDeviceFallback(t *testing.T) {
 	}
 }
 
-// TestForeignNull: a mask must never be a mount of anything but the null device.
+// TestForeignNull: a mask must never be a mount of anything but the null device (CVE-2025-31133).
 func TestForeignNull(t *testing.T) {
 	for _, kind := range []string{"file", "char 1:5", "link /proc/sysrq-trigger"} {
 		f := newFake()

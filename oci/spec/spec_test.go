@@ -207,6 +207,7 @@ func TestEveryBreachIsNamed(t *testing.T) {
 	}
 }
 
+// TestSysctls: only those of a namespace, and no value that carries a second one (CVE-2022-0811).
 func TestSysctls(t *testing.T) {
 	owned := good().Linux.Namespaces
 	for _, c := range []struct{ name, value, text string }{
