@@ -21,9 +21,19 @@ type Observer interface {
 
 type observerKey struct{}
 
-// Observe has o told of the runs that get the returned context.
+// Observe has o told of the runs that get the returned context, beside who is told of them already.
 func Observe(ctx context.Context, o Observer) context.Context {
+	if before, ok := ctx.Value(observerKey{}).(Observer); ok {
+		o = both{before, o}
+	}
 	return context.WithValue(ctx, observerKey{}, o)
+}
+
+type both struct{ first, second Observer }
+
+func (b both) Ran(began time.Time, all []Took, err error) {
+	b.first.Ran(began, all, err)
+	b.second.Ran(began, all, err)
 }
 
 // Watch times the steps of one run. It is its goroutine's alone.

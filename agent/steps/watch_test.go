@@ -32,8 +32,9 @@ func TestObserverSeesStepsAndLaps(t *testing.T) {
 	}
 	var s seen
 	before := time.Now()
-	times, err := Run(Observe(t.Context(), &s), all)
-	if !errors.Is(err, boom) || !errors.Is(s.err, boom) || s.n != 1 || !undone || s.began.Before(before) {
+	var also seen
+	times, err := Run(Observe(Observe(t.Context(), &also), &s), all)
+	if !errors.Is(err, boom) || !errors.Is(s.err, boom) || s.n != 1 || also.n != 1 || !undone || s.began.Before(before) {
 		t.Fatalf("%v, observed %+v", err, s)
 	}
 	if len(times) != 2 || len(s.all) != 2 || len(times[0].Parts) != 2 || len(times[1].Parts) != 1 {

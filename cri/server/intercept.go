@@ -19,6 +19,15 @@ import (
 // unary is around every call: it judges the request, turns a panic and the error's kind
 // into a code, and writes the call's one log line.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if len(s.Observers) == 0 {
+		return s.answer(ctx, req, info, handler)
+	}
+	return s.observed(ctx, req, info.FullMethod, func(ctx context.Context) (any, error) {
+		return s.answer(ctx, req, info, handler)
+	})
+}
+
+func (s *Server) answer(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	start := time.Now()
 	resp, err := s.judged(ctx, req, info.FullMethod, handler)
 	if err == nil {
@@ -47,7 +56,16 @@ func (s *Server) judged(ctx context.Context, req any, method string, handler grp
 }
 
 // stream is around the streaming calls.
-func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if len(s.Observers) == 0 {
+		return s.answerStream(srv, ss, info, handler)
+	}
+	return s.observedStream(ss, info.FullMethod, func(ss grpc.ServerStream) error {
+		return s.answerStream(srv, ss, info, handler)
+	})
+}
+
+func (s *Server) answerStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {

@@ -50,6 +50,8 @@ type Options struct {
 	Config        any // shown as JSON by a verbose Status; no secrets
 	// Register adds further gRPC services to the socket; may be nil.
 	Register func(grpc.ServiceRegistrar)
+	// Observers are around every call, in this order; nil = none.
+	Observers []Observer
 	// Log takes one line per failed call; nil is logrus' standard logger.
 	Log *logrus.Logger
 }
