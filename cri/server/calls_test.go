@@ -320,7 +320,7 @@ func TestNoStreams(t *testing.T) {
 func TestUnimplemented(t *testing.T) {
 	n := start(t)
 	ctx := callContext(t)
-	_, err := n.runtime.CheckpointContainer(ctx, &runtimeapi.CheckpointContainerRequest{ContainerId: "run1"})
+	_, err := n.runtime.CheckpointContainer(ctx, &runtimeapi.CheckpointContainerRequest{ContainerId: "run1", Location: "/c.tar"})
 	if status.Code(err) != codes.Unimplemented {
 		t.Error(err)
 	}
