@@ -3,6 +3,8 @@ BIN ?= bin
 GO ?= go
 PACKAGES = ./...
 LDFLAGS = -s -w
+# Without the WebAssembly runtime for NRI plugins, 2.5 MiB that nearly nobody needs (docs/decisions/0009-nri.md).
+TAGS = nri_no_wasm
 export CGO_ENABLED = 0
 
 .PHONY: all build install-deps demo test lint unit test-vm test-race cross clean
@@ -10,7 +12,7 @@ export CGO_ENABLED = 0
 all: build
 
 build: ## the binaries, static, into $(BIN)
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	$(GO) build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 install-deps: ## Debian packages that the demo and the tests use
 	hack/install.sh

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cri/slipway/agent/network"
 	"github.com/slipway-cri/slipway/agent/network/bridge"
 	"github.com/slipway-cri/slipway/agent/network/driver"
+	"github.com/slipway-cri/slipway/agent/nri"
 	"github.com/slipway-cri/slipway/agent/pods"
 	"github.com/slipway-cri/slipway/agent/runtime"
 	"github.com/slipway-cri/slipway/agent/stats"
@@ -37,6 +38,7 @@ type Options struct {
 	MonitorPath, InitPath string
 	// MonitorArgs and MonitorEnv let a test binary be its own monitor; nil in production.
 	MonitorArgs, MonitorEnv []string
+	Version                 string // told to NRI plugins
 	Log                     *logrus.Logger
 }
 
@@ -52,6 +54,7 @@ type Agent struct {
 	Network    network.Network
 
 	runtime *runtime.Runtime
+	nri     *nri.NRI // nil = off
 	lock    *os.File
 	log     *logrus.Entry
 	closers []func() error // in the order of opening
@@ -91,16 +94,25 @@ func (a *Agent) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	podHooks, hooks, err := a.openNRI(o.Version, host)
+	if err != nil {
+		return err
+	}
 	a.Pods = pods.New(pods.Options{
-		Layout: a.Layout, Runtime: a.runtime, Network: a.Network, Shm: pods.Tmpfs{}, BootID: bootID, Log: a.log,
+		Layout: a.Layout, Runtime: a.runtime, Network: a.Network, Shm: pods.Tmpfs{}, Hooks: podHooks,
+		BootID: bootID, Log: a.log,
 	})
 	a.Containers = containers.New(containers.Options{
-		Layout: a.Layout, Runtime: a.runtime, Images: a.Images, Pods: a.Pods, Host: host, BootID: bootID, Log: a.log,
+		Layout: a.Layout, Runtime: a.runtime, Images: a.Images, Pods: a.Pods, Hooks: hooks, Host: host,
+		BootID: bootID, Log: a.log,
 	})
 	a.Pods.SetContainers(a.Containers)
 	a.Events = events.New(a.Pods, a.Containers)
 	a.Stats = stats.New(stats.Options{Pods: a.Pods, Containers: a.Containers, Runtime: a.runtime, Layout: a.Layout})
-	return a.recover(ctx)
+	if err := a.recover(ctx); err != nil {
+		return err
+	}
+	return a.startNRI()
 }
 
 // makeDirs makes the two directories, for root alone even when they were there with looser modes (CVE-2024-25621),

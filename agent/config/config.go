@@ -40,6 +40,7 @@ type Config struct {
 	Cgroup    Cgroup    `toml:"cgroup"`
 	Seccomp   Seccomp   `toml:"seccomp"`
 	AppArmor  AppArmor  `toml:"apparmor"`
+	NRI       NRI       `toml:"nri" comment:"Node Resource Interface: plugins that see pods and containers, and change them."`
 	Stop      Stop      `toml:"stop" comment:"What happens when the agent ends."`
 }
 
@@ -84,6 +85,17 @@ type AppArmor struct {
 	DefaultProfile string `toml:"default_profile" comment:"Name of a loaded profile for RuntimeDefault. Empty: unconfined."`
 }
 
+// NRI is how plugins are reached.
+type NRI struct {
+	Enable             bool     `toml:"enable" comment:"Without plugins this costs nothing but a socket."`
+	Socket             string   `toml:"socket" comment:"Plugins connect here, mode 0600. Empty: /var/run/nri/nri.sock, or nri.sock in the state directory if root or state are not the defaults."`
+	DisableConnections bool     `toml:"disable_connections" comment:"Open no socket: only plugins in plugin_dir."`
+	PluginDir          string   `toml:"plugin_dir" comment:"Plugins that start with the agent, named NN-NAME in the order of their calls."`
+	PluginConfigDir    string   `toml:"plugin_config_dir" comment:"Their configurations: NN-NAME.conf or NAME.conf."`
+	RegisterTimeout    Duration `toml:"registration_timeout" comment:"How long a plugin may take to register."`
+	RequestTimeout     Duration `toml:"request_timeout" comment:"How long a plugin may take to answer; a slower one is disconnected."`
+}
+
 // Stop is what SIGTERM does.
 type Stop struct {
 	DrainOnExit bool     `toml:"drain_on_exit" comment:"Stop all pods and the monitor too. Otherwise they run on, and the next agent finds them."`
@@ -116,7 +128,11 @@ func Default() Config {
 			Subnets:    []netip.Prefix{},
 		},
 		Cgroup: Cgroup{Driver: "cgroupfs"},
-		Stop:   Stop{DrainGrace: Duration(10 * time.Second)},
+		NRI: NRI{
+			Enable: true, PluginDir: "/opt/nri/plugins", PluginConfigDir: "/etc/nri/conf.d",
+			RegisterTimeout: Duration(5 * time.Second), RequestTimeout: Duration(5 * time.Second),
+		},
+		Stop: Stop{DrainGrace: Duration(10 * time.Second)},
 	}
 }
 
@@ -231,6 +247,20 @@ func (c *Config) Check() error {
 	for _, p := range c.Network.Subnets {
 		if p != p.Masked() {
 			bad("network.subnets", "%s has bits beyond its length: %s", p, p.Masked())
+		}
+	}
+	for key, path := range map[string]string{
+		"nri.socket": c.NRI.Socket, "nri.plugin_dir": c.NRI.PluginDir, "nri.plugin_config_dir": c.NRI.PluginConfigDir,
+	} {
+		if path != "" && !filepath.IsAbs(path) {
+			bad(key, "%q is not absolute", path)
+		}
+	}
+	for key, d := range map[string]Duration{
+		"nri.registration_timeout": c.NRI.RegisterTimeout, "nri.request_timeout": c.NRI.RequestTimeout,
+	} {
+		if d <= 0 {
+			bad(key, "%s is not positive", time.Duration(d))
 		}
 	}
 	if c.Stop.DrainGrace < 0 {

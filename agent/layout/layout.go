@@ -44,6 +44,15 @@ func (l Layout) name(base, sep string) string {
 // Socket is the default path of the CRI socket.
 func (l Layout) Socket() string { return filepath.Join(l.State, "slipway.sock") }
 
+// NRISocket is where NRI plugins connect by default: the field's path, which one runtime of a node can have, or
+// one of the agent's own.
+func (l Layout) NRISocket() string {
+	if l.Tag == "" {
+		return "/var/run/nri/nri.sock"
+	}
+	return filepath.Join(l.State, "nri.sock")
+}
+
 // MonitorSocket is the monitor's path socket; MonitorLog its log file.
 func (l Layout) MonitorSocket() string { return filepath.Join(l.State, "monitor.sock") }
 func (l Layout) MonitorLog() string    { return filepath.Join(l.State, "monitor.log") }

@@ -51,6 +51,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	o.Agent.Version = o.Version
 	a, err := agent.New(ctx, o.Agent)
 	if err != nil {
 		return errors.Join(err, l.Close())
