@@ -53,6 +53,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, e ExecSpec, s *specs.Spec
 	console, err := r.launchExec(ctx, m, p, q)
 	if err != nil {
 		r.procs.drop(e.ID)
+		if errors.Is(err, unix.ESRCH) { // setns(2) of a process that has just ended
+			err = fmt.Errorf("container %s has ended: %w: %w", id, lifecycle.ErrState, err)
+		}
 		return nil, err
 	}
 	return &Exec{Pid: p.pid, Console: console, Done: p.done}, nil

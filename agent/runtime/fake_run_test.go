@@ -324,6 +324,14 @@ func TestExecWithoutContainer(t *testing.T) {
 	if _, err := r.Create(ctx, ctrSpec()); err != nil {
 		t.Fatal(err)
 	}
+	// It has ended, and nobody has told of it yet.
+	w.launch = func(*world, monitor.LaunchRequest) error {
+		return &monitor.LaunchError{Step: "setns", Errno: int(syscall.ESRCH), Message: "no such process"}
+	}
+	if _, err := r.Exec(ctx, "ctr1", x, ctrSpec().Spec); !errors.Is(err, lifecycle.ErrState) {
+		t.Errorf("while it ends: %v, want ErrState", err)
+	}
+	w.launch = nil
 	told := make(chan Exit, 1)
 	r.SetExitHandler(func(e Exit) { told <- e })
 	w.exit("ctr1", 0)
