@@ -6,6 +6,8 @@ LDFLAGS = -s -w
 # Without the WebAssembly runtime for NRI plugins, 2.5 MiB that nearly nobody needs (docs/decisions/0009-nri.md).
 TAGS = nri_no_wasm
 export CGO_ENABLED = 0
+# NRI plugins as WebAssembly would link a WebAssembly runtime: 2.6 MB (docs/decisions/0001-dependencies.md).
+export GOFLAGS := $(GOFLAGS) -tags=nri_no_wasm
 
 .PHONY: all build install-deps demo test lint unit test-vm test-race cross clean
 

@@ -127,11 +127,17 @@ make_image() { # a docker-save archive: one layer, its configuration, and a mani
 	tar -C "$d" -cf "$work/image.tar" manifest.json config.json layer.tar
 }
 
-timeline() { # the agent's own record of where the time of a pod or container went
+timeline() { # the agent's own record of where the time of a pod or container went; parts of a step in brackets
 	"$slipway" inspect "$1" | awk -v what="$1" '
 		/"name":/ { name = $2; gsub(/[",]/, "", name) }
-		/"took":/ { took = $2; sub(/,/, "", took); line = line sprintf("  %s %.1f", name, took / 1e6); sum += took }
-		END { printf "%-12s %5.1f ms:%s\n", what, sum / 1e6, line }'
+		/"took":/ {
+			took = $2 / 1e6
+			if (inside) { parts = parts sprintf(" %s %.1f", name, took); next }
+			line = line sprintf("  %s %.1f", name, took); sum += took
+		}
+		/"parts": \[/ { inside = 1; parts = "" }
+		inside && /\]/ { inside = 0; line = line " (" substr(parts, 2) ")" }
+		END { printf "%-12s %5.1f ms:%s\n", what, sum, line }'
 }
 
 check() { # WHAT EXPECTED GOT
