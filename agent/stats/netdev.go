@@ -105,7 +105,8 @@ func parseNetDev(b []byte) []Interface {
 			return v
 		}
 		out = append(out, Interface{
-			Name: name, RxBytes: n(0), RxErrors: n(2), RxDrops: n(3), TxBytes: n(8), TxErrors: n(10), TxDrops: n(11),
+			Name: name, RxBytes: n(0), RxPackets: n(1), RxErrors: n(2), RxDrops: n(3),
+			TxBytes: n(8), TxPackets: n(9), TxErrors: n(10), TxDrops: n(11),
 		})
 	}
 	return out

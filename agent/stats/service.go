@@ -35,6 +35,8 @@ type Containers interface {
 type Runtime interface {
 	// Usage reads a cgroup; lifecycle.ErrNotFound where there is none.
 	Usage(cgroupPath string) (*runtime.Usage, error)
+	// Detail reads all of it; with processes it looks at each of those too.
+	Detail(cgroupPath string, processes bool) (*runtime.Detail, error)
 }
 
 // Options are the services that stats read from.

@@ -24,9 +24,9 @@ type Container struct {
 
 // Interface is one network interface's counters.
 type Interface struct {
-	Name                       string
-	RxBytes, RxErrors, RxDrops uint64
-	TxBytes, TxErrors, TxDrops uint64
+	Name                                  string
+	RxBytes, RxPackets, RxErrors, RxDrops uint64
+	TxBytes, TxPackets, TxErrors, TxDrops uint64
 }
 
 // Pod is one pod's usage.

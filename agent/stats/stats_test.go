@@ -56,8 +56,8 @@ eth0.5:1:   7       1    0    0    0     0          0         0      8       1  
 `
 	got := primaryFirst(parseNetDev([]byte(dev)), &pods.Pod{Network: &network.Result{Iface: "eth0"}})
 	want := []Interface{
-		{Name: "eth0", RxBytes: 4711, RxErrors: 2, RxDrops: 3, TxBytes: 1234, TxErrors: 5, TxDrops: 6},
-		{Name: "eth0.5:1", RxBytes: 7, TxBytes: 8},
+		{Name: "eth0", RxBytes: 4711, RxPackets: 40, RxErrors: 2, RxDrops: 3, TxBytes: 1234, TxPackets: 30, TxErrors: 5, TxDrops: 6},
+		{Name: "eth0.5:1", RxBytes: 7, RxPackets: 1, TxBytes: 8, TxPackets: 1},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -165,6 +165,19 @@ func (n *node) Usage(cgroup string) (*slipruntime.Usage, error) {
 		return u, nil
 	}
 	return nil, fmt.Errorf("cgroup %s: %w", cgroup, lifecycle.ErrNotFound)
+}
+
+func (n *node) Detail(cgroup string, processes bool) (*slipruntime.Detail, error) {
+	u, err := n.Usage(cgroup)
+	if err != nil {
+		return nil, err
+	}
+	d := &slipruntime.Detail{}
+	d.CPUNanos = u.CPUNanos
+	if processes {
+		d.Processes = 2
+	}
+	return d, nil
 }
 
 func newStats(t *testing.T, n *node) *Stats {

@@ -185,6 +185,15 @@ func (f *fakeStats) Pods(_ context.Context, filter func(*pods.Pod) bool) ([]stat
 	return out, f.call("stats.Pods")
 }
 
+func (f *fakeStats) Details(context.Context) (*stats.Details, error) {
+	d := &stats.Details{Filesystem: stats.Filesystem{Device: "/dev/vda1"}}
+	for _, p := range f.pods.list {
+		d.Pods = append(d.Pods, stats.PodDetail{Pod: p})
+	}
+	d.Pods[0].Containers = []stats.ContainerDetail{{Container: f.containers.list[0]}}
+	return d, f.call("stats.Details")
+}
+
 type fakeNode struct {
 	*journal
 	runtime, network error

@@ -51,6 +51,7 @@ type Stats interface {
 	Containers(ctx context.Context, filter func(*containers.Container) bool) ([]stats.Container, error)
 	Pod(ctx context.Context, id string) (*stats.Pod, error)
 	Pods(ctx context.Context, filter func(*pods.Pod) bool) ([]stats.Pod, error)
+	Details(ctx context.Context) (*stats.Details, error)
 }
 
 // Events is what the server needs of agent/events.

@@ -67,8 +67,9 @@ func Gone(err error) bool { return isGone(err) }
 // reader reads files into one buffer and keeps the first error. A file that the machine
 // has not (a controller that is off) reads as nothing when the cgroup itself is there.
 type reader struct {
-	buf []byte
-	err error
+	buf    []byte
+	err    error
+	detail *Detail // for those lines of the same files that Usage leaves; may be nil
 }
 
 func (r *reader) file(dir, name string, optional bool) []byte {
@@ -90,13 +91,21 @@ func (r *reader) v1(c *Cgroup, u *Usage) {
 	u.CPUNanos = number(r.file(c.dir("cpuacct"), "cpuacct.usage", false))
 	mem := c.dir("memory")
 	u.Memory = number(r.file(mem, "memory.usage_in_bytes", false))
-	parseMemoryStatV1(r.file(mem, "memory.stat", false), u)
+	stat := r.file(mem, "memory.stat", false)
+	parseMemoryStatV1(stat, u)
+	if r.detail != nil {
+		r.detail.memoryStatV1(stat)
+	}
 	u.Pids = number(r.file(c.dir("pids"), "pids.current", false))
 }
 
 func (r *reader) v2(dir string, u *Usage) {
 	// cpu.stat is there in every cgroup, whatever is enabled; the rest needs controllers.
-	fields(r.file(dir, "cpu.stat", false), func(k string, v uint64) bool {
+	stat := r.file(dir, "cpu.stat", false)
+	if r.detail != nil {
+		r.detail.cpuStatV2(stat)
+	}
+	fields(stat, func(k string, v uint64) bool {
 		if k == "usage_usec" {
 			u.CPUNanos = v * 1000
 			return false
@@ -105,7 +114,11 @@ func (r *reader) v2(dir string, u *Usage) {
 	})
 	if b := r.file(dir, "memory.current", true); b != nil {
 		u.Memory = number(b)
-		parseMemoryStatV2(r.file(dir, "memory.stat", true), u)
+		stat := r.file(dir, "memory.stat", true)
+		parseMemoryStatV2(stat, u)
+		if r.detail != nil {
+			r.detail.memoryStatV2(stat)
+		}
 		u.MemoryLimit = limit(r.file(dir, "memory.max", true))
 		if b := r.file(dir, "memory.swap.current", true); b != nil {
 			n := number(b)
@@ -114,6 +127,10 @@ func (r *reader) v2(dir string, u *Usage) {
 		}
 	}
 	u.Pids = number(r.file(dir, "pids.current", true))
+	r.pressure(dir, u)
+}
+
+func (r *reader) pressure(dir string, u *Usage) {
 	u.CPUPressure = parsePressure(r.file(dir, "cpu.pressure", true))
 	u.MemoryPressure = parsePressure(r.file(dir, "memory.pressure", true))
 	u.IOPressure = parsePressure(r.file(dir, "io.pressure", true))
