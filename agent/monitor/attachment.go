@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"syscall"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 )
@@ -89,12 +90,17 @@ func (a *Attachment) Write(p []byte) (int, error) {
 }
 
 // CloseStdin ends the writing side. The container sees the end of its stdin only if it was
-// made with StdinOnce and has no terminal; output goes on.
+// made with StdinOnce and has no terminal; output goes on. It is no error when the container has exited
+// meanwhile, which ended stdin as well.
 func (a *Attachment) CloseStdin() error {
 	if !a.stdin {
 		return nil
 	}
-	return a.conn.send([]byte{StreamStdin})
+	err := a.conn.send([]byte{StreamStdin})
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	return err
 }
 
 // Close ends the attachment; a blocked Read or Write returns an error.
