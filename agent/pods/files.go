@@ -54,13 +54,7 @@ func (p *Pods) writeFiles(id string, cfg *runtimeapi.PodSandboxConfig) error {
 	if err != nil {
 		return err
 	}
-	name := hostname(v)
-	if v.HostNetwork() && cfg.GetHostname() == "" {
-		if name, err = os.Hostname(); err != nil {
-			return err
-		}
-	}
-	nameFile, err := podfiles.Hostname(name)
+	nameFile, err := hostnameFile(v)
 	if err != nil {
 		return err
 	}
@@ -80,6 +74,16 @@ func (p *Pods) writeFiles(id string, cfg *runtimeapi.PodSandboxConfig) error {
 		return err
 	}
 	return p.o.Shm.Mount(f.Shm, shmSize)
+}
+
+// hostnameFile is the pod's /etc/hostname. The node's own name, which a pod on its network has, is what it
+// is: a node may be called "(none)", or by a name with an underscore.
+func hostnameFile(v *Pod) ([]byte, error) {
+	if v.HostNetwork() && v.Config.GetHostname() == "" {
+		name, err := os.Hostname()
+		return []byte(name + "\n"), err
+	}
+	return podfiles.Hostname(hostname(v))
 }
 
 // writeHosts renders /etc/hosts again once the addresses are known; a pod on the node's
