@@ -127,6 +127,9 @@ func TestIpcAndNetworkOfTheNode(t *testing.T) {
 	if s := p.status(); s.Network.GetIp() != "" {
 		t.Errorf("a pod on the node's network has the address %s", s.Network.Ip)
 	}
+	if name, err := os.Hostname(); err != nil || c.sh("cat /etc/hostname") != name {
+		t.Errorf("/etc/hostname is not the node's %q, %v", name, err)
+	}
 	own := n.runPod("own", nil).run("c", forever, nil)
 	for _, kind := range []string{"ipc", "net", "uts", "mnt", "pid", "cgroup"} {
 		if got := own.namespace(kind); got == nodeNamespace(t, kind) {
