@@ -9,9 +9,12 @@ export CGO_ENABLED = 0
 # NRI plugins as WebAssembly would link a WebAssembly runtime: 2.6 MB (docs/decisions/0001-dependencies.md).
 export GOFLAGS := $(GOFLAGS) -tags=nri_no_wasm
 
-.PHONY: all build install-deps demo test lint unit test-vm test-race cross clean
+.PHONY: all help build install-deps demo test lint unit test-vm test-race cross clean
 
 all: build
+
+help: ## these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## the binaries, static, into $(BIN)
 	$(GO) build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
@@ -43,5 +46,5 @@ test-vm: install-deps build ## the real-kernel tests on pure cgroup v2, in a VM
 test-race: build ## pure and real-kernel tests under the race detector (needs gcc)
 	CGO_ENABLED=1 SLIPWAY_TEST_BIN=$(abspath $(BIN)) $(GO) test -race -timeout 30m $(PACKAGES)
 
-clean:
+clean: ## remove $(BIN)
 	rm -rf $(BIN)
