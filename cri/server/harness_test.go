@@ -102,7 +102,8 @@ func (n *node) serve(t testing.TB, o Options) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithInitialWindowSize(64<<10)) // gRPC's own grows with what is sent: a test of a reader that is stuck needs its bound
 	if err != nil {
 		t.Fatal(err)
 	}
