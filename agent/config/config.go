@@ -40,6 +40,8 @@ type Config struct {
 	Cgroup    Cgroup    `toml:"cgroup"`
 	Seccomp   Seccomp   `toml:"seccomp"`
 	AppArmor  AppArmor  `toml:"apparmor"`
+	Runtime   Runtime   `toml:"runtime" comment:"Runtime handlers are sections [runtime.handlers.NAME] with privileged_without_host_devices, seccomp_profile and apparmor_profile."`
+	CDI       CDI       `toml:"cdi" comment:"Devices that containers ask for by name."`
 	NRI       NRI       `toml:"nri" comment:"Node Resource Interface: plugins that see pods and containers, and change them."`
 	Stop      Stop      `toml:"stop" comment:"What happens when the agent ends."`
 }
@@ -82,7 +84,7 @@ type Seccomp struct {
 
 // AppArmor is the profile behind RuntimeDefault.
 type AppArmor struct {
-	DefaultProfile string `toml:"default_profile" comment:"Name of a loaded profile for RuntimeDefault. Empty: unconfined."`
+	DefaultProfile string `toml:"default_profile" comment:"Name of a loaded profile for RuntimeDefault. Empty: unconfined, and RuntimeDefault by name is refused."`
 }
 
 // NRI is how plugins are reached.
@@ -128,6 +130,7 @@ func Default() Config {
 			Subnets:    []netip.Prefix{},
 		},
 		Cgroup: Cgroup{Driver: "cgroupfs"},
+		CDI:    CDI{SpecDirs: []string{"/etc/cdi", "/var/run/cdi"}},
 		NRI: NRI{
 			Enable: true, PluginDir: "/opt/nri/plugins", PluginConfigDir: "/etc/nri/conf.d",
 			RegisterTimeout: Duration(5 * time.Second), RequestTimeout: Duration(5 * time.Second),
@@ -263,6 +266,7 @@ func (c *Config) Check() error {
 			bad(key, "%s is not positive", time.Duration(d))
 		}
 	}
+	c.checkRuntime(bad)
 	if c.Stop.DrainGrace < 0 {
 		bad("stop.drain_grace", "%s is negative", time.Duration(c.Stop.DrainGrace))
 	}

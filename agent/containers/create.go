@@ -232,6 +232,10 @@ func (c *Containers) input(k *creation) (ocispec.Input, error) {
 	if err != nil {
 		return ocispec.Input{}, err
 	}
+	host, err := c.host(k.pod.RuntimeHandler)
+	if err != nil {
+		return ocispec.Input{}, err
+	}
 	shared := c.o.Pods.Files(k.pod)
 	in := ocispec.Input{
 		ID: k.e.ID, PodID: k.pod.ID, Pod: k.pod.Config, Config: k.cfg, Image: &k.image.Config,
@@ -241,7 +245,7 @@ func (c *Containers) input(k *creation) (ocispec.Input, error) {
 		ResolvConf: shared.ResolvConf, Hosts: shared.Hosts, Hostname: shared.Hostname, ShmDir: shared.Shm,
 		ImageVolumes: k.volumeIDs(),
 		VolumeDir:    filepath.Join(c.o.Layout.ContainerDir(k.e.ID), "volumes"),
-		Host:         c.o.Host,
+		Host:         host,
 	}
 	in.PIDNS, err = c.pidNamespace(k)
 	return in, err

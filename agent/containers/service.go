@@ -48,8 +48,10 @@ type Options struct {
 	Pods    Pods
 	Hooks   Hooks // nil = none
 	Host    ocispec.Host
-	BootID  string
-	Log     *logrus.Entry
+	// Handlers are Host as the runtime handlers change it, by name; nil = Host for all.
+	Handlers map[string]ocispec.Host
+	BootID   string
+	Log      *logrus.Entry
 }
 
 // Containers is the service.

@@ -38,9 +38,6 @@ func newBuilder(in Input) (*builder, error) {
 	if b.privileged && !in.Pod.GetLinux().GetSecurityContext().GetPrivileged() {
 		return nil, invalid("linux.security_context.privileged", "the pod sandbox is not privileged")
 	}
-	if len(in.Config.GetCDIDevices()) > 0 {
-		return nil, unsupported("CDI_devices", "device injection by CDI")
-	}
 	b.spec = &specs.Spec{
 		Version: specs.Version,
 		Root:    &specs.Root{Path: "rootfs", Readonly: b.security.GetReadonlyRootfs()},

@@ -47,7 +47,7 @@ func (b *builder) devices() error {
 		nodes[d.Path] = len(b.spec.Linux.Devices)
 		b.spec.Linux.Devices = append(b.spec.Linux.Devices, d)
 	}
-	if b.privileged {
+	if b.privileged && !b.in.Host.NoHostDevices {
 		rules = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 		for _, d := range b.in.Host.Devices {
 			add(d)
@@ -89,5 +89,28 @@ func (b *builder) devices() error {
 		}
 	}
 	b.spec.Linux.Resources.Devices = rules
+	return nil
+}
+
+// cdi applies devices by name, once the spec has all else that their edits may replace.
+func (b *builder) cdi() error {
+	var names []string
+	for _, d := range b.in.Config.GetCDIDevices() {
+		names = append(names, d.GetName())
+	}
+	if b.in.Host.CDI == nil {
+		if len(names) > 0 {
+			return unsupported("CDI_devices", "device injection by CDI")
+		}
+		return nil
+	}
+	if err := b.in.Host.CDI(b.spec, names, b.in.Config.GetAnnotations()); err != nil {
+		return err
+	}
+	status := b.out.User.GetLinux()
+	status.SupplementalGroups = nil
+	for _, g := range b.spec.Process.User.AdditionalGids {
+		status.SupplementalGroups = append(status.SupplementalGroups, int64(g))
+	}
 	return nil
 }

@@ -50,11 +50,17 @@ type Host struct {
 	AppArmor     bool // enabled in the kernel
 	// AppArmorDefault is the name of the loaded profile behind RuntimeDefault, "" for none.
 	AppArmorDefault string
-	SELinux         bool
-	Devices         []specs.LinuxDevice // the host's devices, for privileged containers
+	// AppArmorLoaded says whether the kernel has a profile of this name; nil = not known.
+	AppArmorLoaded func(name string) (bool, error)
+	SELinux        bool
+	Devices        []specs.LinuxDevice // the host's devices, for privileged containers
 	// Device resolves a device of the request: of a node or a link to one, that one; of a
 	// directory, all nodes in it, with paths below hostPath.
 	Device func(hostPath string) ([]specs.LinuxDevice, error)
+	// CDI applies the devices of the request's names and annotations; nil refuses the names.
+	CDI func(s *specs.Spec, devices []string, annotations map[string]string) error
+	// NoHostDevices: a privileged container does not get Devices (of the runtime handler).
+	NoHostDevices bool
 	// Seccomp resolves a profile: nil spec = unconfined. Kind is runtimeapi's; ref the
 	// localhost profile's path. Set by the agent, which caches compiled profiles.
 	Seccomp func(s *specs.Spec, kind runtimeapi.SecurityProfile_ProfileType, ref string) (*specs.LinuxSeccomp, error)
@@ -88,7 +94,7 @@ func Build(in Input) (*Output, error) {
 	// The order matters twice: HOME needs the user, a seccomp profile needs the capabilities.
 	for _, step := range []func() error{
 		b.namespaces, b.user, b.process, b.capabilities, b.paths,
-		b.mounts, b.devices, b.resources, b.seccomp, b.appArmor, b.seLinux,
+		b.mounts, b.devices, b.resources, b.classes, b.cdi, b.seccomp, b.appArmor, b.seLinux,
 	} {
 		if err := step(); err != nil {
 			return nil, err

@@ -95,16 +95,32 @@ func (b *builder) appArmor() error {
 	if err != nil {
 		return err
 	}
+	name := ""
 	switch {
 	case p != nil && p.GetProfileType() == runtimeapi.SecurityProfile_Localhost:
 		if !b.in.Host.AppArmor {
 			return unsupported(field, "AppArmor is not enabled on this machine, profile "+p.GetLocalhostRef())
 		}
-		b.spec.Process.ApparmorProfile = p.GetLocalhostRef()
+		name = p.GetLocalhostRef()
 	case p != nil && p.GetProfileType() == runtimeapi.SecurityProfile_Unconfined, b.privileged, !b.in.Host.AppArmor:
+	case p != nil && b.in.Host.AppArmorDefault == "":
+		return invalid(field, "RuntimeDefault: this node has no default profile (apparmor.default_profile of the configuration)")
 	default:
-		b.spec.Process.ApparmorProfile = b.in.Host.AppArmorDefault
+		name = b.in.Host.AppArmorDefault
 	}
+	if name == "" {
+		return nil
+	}
+	if b.in.Host.AppArmorLoaded != nil {
+		loaded, err := b.in.Host.AppArmorLoaded(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", field, err)
+		}
+		if !loaded {
+			return invalid(field, "profile %q is not loaded", name)
+		}
+	}
+	b.spec.Process.ApparmorProfile = name
 	return nil
 }
 

@@ -22,10 +22,10 @@ import (
 // stopTimeout bounds how long calls under way may take when the agent ends; every verb is safe to repeat.
 const stopTimeout = 5 * time.Second
 
-// handlers are the two names of the one runtime, and what it can do on this machine.
-func handlers(h runtime.Host) []server.Handler {
+// handlers are the names of the one runtime and its configured variants, and what it can do on this machine.
+func handlers(h runtime.Host, names []string) []server.Handler {
 	var list []server.Handler
-	for _, name := range []string{"", "slipway"} {
+	for _, name := range names {
 		list = append(list, server.Handler{Name: name, RecursiveReadOnlyMounts: h.RecursiveReadOnly})
 	}
 	return list
@@ -112,7 +112,7 @@ func assemble(a *agent.Agent, o Options, down func(context.Context) error) (*ser
 	srv, err := server.New(server.Options{
 		Pods: a.Pods, Containers: a.Containers, Images: a.Images, Stats: a.Stats, Events: a.Events, Node: a, Streams: streams,
 		Version: o.Version, Config: a.Config, Log: log,
-		Handlers: handlers(a.Host()), Features: server.Features{MountOptions: true, SupplementalGroupsPolicy: true},
+		Handlers: handlers(a.Host(), a.Config.Runtime.HandlerNames()), Features: server.Features{MountOptions: true, SupplementalGroupsPolicy: true},
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("CRI server: %w", err), streams.Close())
