@@ -189,3 +189,18 @@ func TestFunctionsFitAPage(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestArchitectureNamesEveryPackage keeps the table of docs/architecture.md complete.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		_, short, _ := strings.Cut(name, "/")
+		if !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`"+short+"`") {
+			t.Errorf("docs/architecture.md does not say what %s is for", name)
+		}
+	}
+}
