@@ -34,6 +34,8 @@ type Config struct {
 	Socket string `toml:"socket" comment:"The CRI socket, mode 0600. Empty: slipway.sock in the state directory."`
 
 	Log       Log       `toml:"log"`
+	Tracing   Tracing   `toml:"tracing" comment:"OpenTelemetry spans of every call and of every step of a pod's start."`
+	Metrics   Metrics   `toml:"metrics" comment:"The agent's own figures for Prometheus, at /metrics."`
 	Streaming Streaming `toml:"streaming" comment:"Endpoints of exec, attach and port-forward."`
 	Registry  Registry  `toml:"registry"`
 	Network   Network   `toml:"network" comment:"The pods' network: a built-in bridge, or CNI plugins where they are configured."`
@@ -122,6 +124,7 @@ func Default() Config {
 	return Config{
 		Root: layout.DefaultRoot, State: layout.DefaultState,
 		Log:       Log{Level: "info", Format: "text"},
+		Tracing:   Tracing{Sampling: 1},
 		Streaming: Streaming{Address: "127.0.0.1:0", IdleTimeout: Duration(4 * time.Hour)},
 		Registry:  Registry{CertsDir: "/etc/slipway/certs.d"},
 		Network: Network{
@@ -267,6 +270,7 @@ func (c *Config) Check() error {
 		}
 	}
 	c.checkRuntime(bad)
+	c.checkObservability(bad)
 	if c.Stop.DrainGrace < 0 {
 		bad("stop.drain_grace", "%s is negative", time.Duration(c.Stop.DrainGrace))
 	}

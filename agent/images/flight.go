@@ -59,6 +59,7 @@ func (l *Local) start(key string, run func(context.Context, Progress) (*Image, e
 	l.running[f] = true
 	l.flights.Go(func() {
 		f.img, f.err = run(ctx, f.tell)
+		l.counts.ended(f.err)
 		l.mu.Lock()
 		delete(l.running, f)
 		if l.pulls[key] == f {

@@ -24,6 +24,7 @@ type Local struct {
 	pulls   map[string]*flight // those that can be joined
 	running map[*flight]bool   // also those that everybody has left
 	flights sync.WaitGroup
+	counts  pullCounts
 	// fetch is the registry's behaviour; tests shorten its pauses.
 	fetch registry.Options
 }

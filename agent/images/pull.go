@@ -129,5 +129,6 @@ func (l *Local) unpack(ctx context.Context, s *registry.Session, desc ocispec.De
 	if res.Digest != desc.Digest {
 		return res, fmt.Errorf("the registry sent %s: %w", res.Digest, lifecycle.ErrInvalid)
 	}
+	l.counts.bytes.Add(uint64(desc.Size))
 	return res, nil
 }

@@ -112,6 +112,7 @@ func (r *Runtime) reconnect() {
 		}
 		cancel()
 		if err == nil {
+			r.reconnects.Add(1)
 			r.log.Info("connected to the monitor again")
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -124,6 +125,8 @@ type Runtime struct {
 	back   chan struct{} // closed when m is set again
 	closed bool
 	served sync.WaitGroup
+
+	reconnects atomic.Uint64
 }
 
 // New finds the running monitor of l, or starts one, and takes over what it has.
@@ -209,6 +212,9 @@ func (r *Runtime) reopen(m Monitor) {
 	defer r.mu.Unlock()
 	r.closed, r.m = false, m
 }
+
+// Reconnects is how often a lost connection to the monitor was made again.
+func (r *Runtime) Reconnects() uint64 { return r.reconnects.Load() }
 
 // Live lists what the monitor has: running, waiting and exited processes that were not
 // deleted yet.

@@ -61,13 +61,20 @@ func Run(ctx context.Context, o Options) error {
 		cancel(errDown)
 		return nil
 	}
-	srv, streams, err := assemble(a, o, down)
+	watch, err := observe(a, o)
 	if err != nil {
 		return errors.Join(err, l.Close(), a.Close())
 	}
-	served := make(chan error, 2)
+	srv, streams, err := assemble(a, o, watch.observers, down)
+	if err != nil {
+		return errors.Join(err, watch.close(ctx), l.Close(), a.Close())
+	}
+	served := make(chan error, 3)
 	go func() { served <- srv.Serve(l) }()
 	go func() { served <- streams.Serve() }()
+	if watch.metrics != nil {
+		go func() { served <- watch.serve() }()
+	}
 	if o.Ready != nil {
 		o.Ready()
 	}
@@ -79,7 +86,7 @@ func Run(ctx context.Context, o Options) error {
 	stopCtx, stopped := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer stopped()
 	srv.Stop(stopCtx)
-	err = errors.Join(err, streams.Close())
+	err = errors.Join(err, streams.Close(), watch.close(stopCtx))
 	if drain || errors.Is(context.Cause(ctx), errDown) {
 		err = errors.Join(err, drainAgent(ctx, a, o.Agent.Config))
 	}
@@ -97,7 +104,7 @@ func drainAgent(ctx context.Context, a *agent.Agent, c config.Config) error {
 }
 
 // assemble puts the three services on the agent.
-func assemble(a *agent.Agent, o Options, down func(context.Context) error) (*server.Server, *streaming.Server, error) {
+func assemble(a *agent.Agent, o Options, observers []server.Observer, down func(context.Context) error) (*server.Server, *streaming.Server, error) {
 	log := o.Agent.Log
 	if log == nil {
 		log = logrus.StandardLogger()
@@ -111,7 +118,7 @@ func assemble(a *agent.Agent, o Options, down func(context.Context) error) (*ser
 	}
 	srv, err := server.New(server.Options{
 		Pods: a.Pods, Containers: a.Containers, Images: a.Images, Stats: a.Stats, Events: a.Events, Node: a, Streams: streams,
-		Version: o.Version, Config: a.Config, Log: log,
+		Version: o.Version, Config: a.Config, Log: log, Observers: observers,
 		Handlers: handlers(a.Host(), a.Config.Runtime.HandlerNames()), Features: server.Features{MountOptions: true, SupplementalGroupsPolicy: true},
 	})
 	if err != nil {
