@@ -99,7 +99,7 @@ func (a *Agent) open(ctx context.Context, o Options) error {
 		return err
 	}
 	a.Pods = pods.New(pods.Options{
-		Layout: a.Layout, Runtime: a.runtime, Network: a.Network, Shm: pods.Tmpfs{}, Hooks: podHooks,
+		Layout: a.Layout, Runtime: a.runtime, Network: a.Network, Shm: pods.Tmpfs{}, Hooks: podHooks, Host: host,
 		BootID: bootID, Log: a.log,
 	})
 	a.Containers = containers.New(containers.Options{

@@ -225,7 +225,7 @@ func TestPodResources(t *testing.T) {
 		Resources: &runtimeapi.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 50000, CpuShares: 100},
 		Overhead:  &runtimeapi.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 10000, CpuShares: 10, MemoryLimitInBytes: 1 << 20},
 	}}
-	r, err := PodResources(cfg)
+	r, err := PodResources(cfg, Host{Swap: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +233,11 @@ func TestPodResources(t *testing.T) {
 	if *r.CPU.Quota != 60000 || *r.CPU.Shares != 110 || r.Memory != nil {
 		t.Errorf("%+v %+v", r.CPU, r.Memory)
 	}
-	if r, err := PodResources(&runtimeapi.PodSandboxConfig{}); r != nil || err != nil {
+	if r, err := PodResources(&runtimeapi.PodSandboxConfig{}, Host{}); r != nil || err != nil {
 		t.Errorf("nothing asked: %v %v", r, err)
 	}
 	cfg.Linux.Overhead.CpuQuota = -7
-	if _, err := PodResources(cfg); !errors.Is(err, lifecycle.ErrInvalid) {
+	if _, err := PodResources(cfg, Host{}); !errors.Is(err, lifecycle.ErrInvalid) {
 		t.Errorf("negative overhead: %v", err)
 	}
 }

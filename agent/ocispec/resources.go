@@ -175,13 +175,20 @@ func unified(u map[string]string, v2 bool) (map[string]string, error) {
 }
 
 // PodResources are the limits of the pod's own cgroup: what the kubelet says its containers may use in
-// sum, and the overhead on top where there is a limit at all. nil where the request has none.
-func PodResources(cfg *runtimeapi.PodSandboxConfig) (*specs.LinuxResources, error) {
+// sum, and the overhead on top where there is a limit at all. nil where the request has none. The
+// overhead is amounts alone: what is no amount cannot be on top of anything, and is refused.
+func PodResources(cfg *runtimeapi.PodSandboxConfig, h Host) (*specs.LinuxResources, error) {
 	r, o := cfg.GetLinux().GetResources(), cfg.GetLinux().GetOverhead()
 	if r == nil {
 		return nil, nil
 	}
-	sum := &runtimeapi.LinuxContainerResources{CpuPeriod: r.GetCpuPeriod()}
+	sum := &runtimeapi.LinuxContainerResources{
+		CpuPeriod: r.GetCpuPeriod(), CpusetCpus: r.GetCpusetCpus(), CpusetMems: r.GetCpusetMems(), Unified: r.GetUnified(),
+	}
+	swap := o.GetMemorySwapLimitInBytes() // it includes memory
+	if swap == 0 {
+		swap = o.GetMemoryLimitInBytes()
+	}
 	var err error
 	for _, f := range []struct {
 		name string
@@ -191,6 +198,7 @@ func PodResources(cfg *runtimeapi.PodSandboxConfig) (*specs.LinuxResources, erro
 		{"cpu_quota", &sum.CpuQuota, r.GetCpuQuota(), o.GetCpuQuota()},
 		{"cpu_shares", &sum.CpuShares, r.GetCpuShares(), o.GetCpuShares()},
 		{"memory_limit_in_bytes", &sum.MemoryLimitInBytes, r.GetMemoryLimitInBytes(), o.GetMemoryLimitInBytes()},
+		{"memory_swap_limit_in_bytes", &sum.MemorySwapLimitInBytes, r.GetMemorySwapLimitInBytes(), swap},
 	} {
 		if *f.dst, err = plus(f.a, f.b); err != nil {
 			return nil, invalid("linux.overhead."+f.name, "%d and %d: %v", f.a, f.b, err)
@@ -199,11 +207,35 @@ func PodResources(cfg *runtimeapi.PodSandboxConfig) (*specs.LinuxResources, erro
 	if r.GetCpuPeriod() != 0 && o.GetCpuPeriod() != 0 && r.GetCpuPeriod() != o.GetCpuPeriod() {
 		return nil, invalid("linux.overhead.cpu_period", "%d is not the pod's, %d", o.GetCpuPeriod(), r.GetCpuPeriod())
 	}
-	out, err := Resources(sum, Host{})
-	if err != nil || out.CPU == nil && out.Memory == nil {
+	if sum.HugepageLimits, err = addHugepages(r.GetHugepageLimits(), o.GetHugepageLimits()); err != nil {
+		return nil, err
+	}
+	// Without a word about swap the pod's limit leaves it to those of its containers.
+	h.Swap = h.Swap && sum.MemorySwapLimitInBytes != 0
+	out, err := Resources(sum, h)
+	if err != nil || out.CPU == nil && out.Memory == nil && out.HugepageLimits == nil && out.Unified == nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// addHugepages adds the overhead's pages to limits of the same size; no limit stays none.
+func addHugepages(limits, overhead []*runtimeapi.HugepageLimit) ([]*runtimeapi.HugepageLimit, error) {
+	var sum []*runtimeapi.HugepageLimit
+	for _, l := range limits {
+		total := l.GetLimit()
+		for _, o := range overhead {
+			if o.GetPageSize() != l.GetPageSize() {
+				continue
+			}
+			if o.GetLimit() > math.MaxUint64-total {
+				return nil, invalid("linux.overhead.hugepage_limits", "%d and %d: %v", total, o.GetLimit(), strconv.ErrRange)
+			}
+			total += o.GetLimit()
+		}
+		sum = append(sum, &runtimeapi.HugepageLimit{PageSize: l.GetPageSize(), Limit: total})
+	}
+	return sum, nil
 }
 
 // plus adds an overhead to a limit; no limit (0, -1) stays none.

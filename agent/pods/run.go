@@ -130,7 +130,7 @@ func (p *Pods) sandboxSpec(v *Pod) (runtime.SandboxSpec, error) {
 	if s.UTS {
 		s.Hostname = hostname(v)
 	}
-	res, err := ocispec.PodResources(v.Config)
+	res, err := ocispec.PodResources(v.Config, p.o.Host)
 	s.Resources = res
 	return s, err
 }

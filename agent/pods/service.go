@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-cri/slipway/agent/inventory"
 	"github.com/slipway-cri/slipway/agent/layout"
 	"github.com/slipway-cri/slipway/agent/network"
+	"github.com/slipway-cri/slipway/agent/ocispec"
 	"github.com/slipway-cri/slipway/agent/record"
 	"github.com/slipway-cri/slipway/agent/runtime"
 )
@@ -43,6 +44,7 @@ type Options struct {
 	Network network.Network
 	Shm     Shm
 	Hooks   Hooks // nil = none
+	Host    ocispec.Host
 	BootID  string
 	Log     *logrus.Entry
 }

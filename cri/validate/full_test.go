@@ -40,6 +40,12 @@ func fullPodResources() *runtimeapi.LinuxContainerResources {
 	return r
 }
 
+func fullOverhead() *runtimeapi.LinuxContainerResources {
+	r := fullPodResources()
+	r.CpusetCpus, r.CpusetMems, r.Unified = "", "", nil
+	return r
+}
+
 func fullNamespaces(pod bool) *runtimeapi.NamespaceOption {
 	ids := []*runtimeapi.IDMapping{{HostId: 65536, Length: 65536}}
 	n := &runtimeapi.NamespaceOption{Network: 2, Ipc: 2, Pid: 1, UsernsOptions: &runtimeapi.UserNamespace{Uids: ids, Gids: ids}}
@@ -61,7 +67,7 @@ func fullPod() *runtimeapi.PodSandboxConfig {
 		PortMappings: []*runtimeapi.PortMapping{{Protocol: 1, ContainerPort: 53, HostPort: 53, HostIp: "fd00::1"}},
 		Labels:       map[string]string{"app": "web"}, Annotations: map[string]string{"a": "b"},
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
-			CgroupParent: "/kubepods/podu1", Sysctls: map[string]string{"kernel.sem": "1"}, Overhead: fullPodResources(), Resources: fullPodResources(),
+			CgroupParent: "/kubepods/podu1", Sysctls: map[string]string{"kernel.sem": "1"}, Overhead: fullOverhead(), Resources: fullPodResources(),
 			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
 				NamespaceOptions: fullNamespaces(true), SelinuxOptions: fullSELinux(),
 				RunAsUser: &runtimeapi.Int64Value{Value: 1}, RunAsGroup: &runtimeapi.Int64Value{Value: 1}, ReadonlyRootfs: true,
@@ -148,7 +154,7 @@ func fullRequests() []proto.Message {
 		&runtimeapi.RestorePodRequest{
 			CheckpointPath: "/c.tar", Config: fullPod(), RuntimeHandler: "slipway", Options: options, ContainerConfigs: []*runtimeapi.ContainerConfig{fullContainer()},
 		},
-		&runtimeapi.UpdatePodSandboxResourcesRequest{PodSandboxId: "a", Overhead: fullPodResources(), Resources: fullPodResources()},
+		&runtimeapi.UpdatePodSandboxResourcesRequest{PodSandboxId: "a", Overhead: fullOverhead(), Resources: fullPodResources()},
 		&runtimeapi.ListImagesRequest{Filter: images}, &runtimeapi.StreamImagesRequest{Filter: images},
 		&runtimeapi.ImageStatusRequest{Image: fullImage("busybox"), Verbose: true}, &runtimeapi.RemoveImageRequest{Image: fullImage("busybox")},
 		&runtimeapi.PullImageRequest{Image: fullImage("busybox"), SandboxConfig: fullPod(), Auth: &runtimeapi.AuthConfig{

@@ -52,7 +52,7 @@ func Request(req any) error {
 		c.imageFilter("filter.image", r.GetFilter().GetImage())
 	case *runtimeapi.UpdatePodSandboxResourcesRequest:
 		c.id("pod_sandbox_id", r.GetPodSandboxId())
-		c.podResources("overhead", r.GetOverhead())
+		c.overhead("overhead", r.GetOverhead())
 		c.podResources("resources", r.GetResources())
 	default:
 		c.checkpoint(req)

@@ -58,3 +58,19 @@ func (c *checker) windows(f string, there bool) {
 		c.fail(f, "this node runs Linux")
 	}
 }
+
+// overhead is what a pod uses beside its containers: amounts, which go on top of its limits. What is
+// no amount has nothing that it could go on top of.
+func (c *checker) overhead(f string, r *runtimeapi.LinuxContainerResources) {
+	c.podResources(f, r)
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{".cpuset_cpus", r.GetCpusetCpus() != ""}, {".cpuset_mems", r.GetCpusetMems() != ""}, {".unified", len(r.GetUnified()) > 0},
+	} {
+		if field.set {
+			c.fail(f+field.name, "is no amount, and so no overhead")
+		}
+	}
+}

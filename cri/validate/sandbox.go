@@ -97,7 +97,7 @@ func (c *checker) sandboxLinux(f string, l *runtimeapi.LinuxPodSandboxConfig) {
 	for k, v := range l.GetSysctls() {
 		c.sysctl(key(f+".sysctls", k), k, v)
 	}
-	c.podResources(f+".overhead", l.GetOverhead())
+	c.overhead(f+".overhead", l.GetOverhead())
 	c.podResources(f+".resources", l.GetResources())
 }
 
