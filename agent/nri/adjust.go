@@ -38,6 +38,28 @@ func (n *NRI) adjust(s *specs.Spec, a *adaptation.ContainerAdjustment) (changed 
 	return true, n.adjustLinux(s, a.GetLinux())
 }
 
+// remove takes away from s what is not in left, the container as the last plugin saw it: adaptation does not say
+// otherwise that a plugin removed a variable or a device of the request.
+func remove(s *specs.Spec, left *adaptation.Container) (changed bool) {
+	names, paths := map[string]bool{}, map[string]bool{}
+	for _, kv := range left.GetEnv() {
+		names[envName(kv)] = true
+	}
+	for _, d := range left.GetLinux().GetDevices() {
+		paths[d.GetPath()] = true
+	}
+	env := slices.DeleteFunc(slices.Clone(s.Process.Env), func(kv string) bool { return !names[envName(kv)] })
+	devices := slices.DeleteFunc(slices.Clone(s.Linux.Devices), func(d specs.LinuxDevice) bool { return !paths[d.Path] })
+	changed = len(env) != len(s.Process.Env) || len(devices) != len(s.Linux.Devices)
+	s.Process.Env, s.Linux.Devices = env, devices
+	return changed
+}
+
+func envName(kv string) string {
+	name, _, _ := strings.Cut(kv, "=")
+	return name
+}
+
 func (n *NRI) cdi(s *specs.Spec, devices []*api.CDIDevice) error {
 	if len(devices) == 0 {
 		return nil
@@ -86,10 +108,13 @@ func adjustMap(dst *map[string]string, changes map[string]string) {
 	if next == nil {
 		next = map[string]string{}
 	}
-	for k, v := range changes {
+	for k := range changes {
 		if key, removed := api.IsMarkedForRemoval(k); removed {
 			delete(next, key)
-		} else {
+		}
+	}
+	for k, v := range changes { // after the removals: one plugin may have replaced what another removed
+		if _, removed := api.IsMarkedForRemoval(k); !removed {
 			next[k] = v
 		}
 	}

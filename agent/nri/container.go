@@ -20,9 +20,12 @@ func (n *NRI) CreateContainer(ctx context.Context, v *containers.Container, s *s
 	if err != nil {
 		return false, err
 	}
-	answer, err := n.relay.CreateContainer(ctx, &adaptation.CreateContainerRequest{Pod: pod, Container: containerMessage(v, s)})
+	request := &adaptation.CreateContainerRequest{Pod: pod, Container: containerMessage(v, s)}
+	answer, err := n.relay.CreateContainer(ctx, request)
 	if err == nil {
+		removed := remove(s, request.GetContainer())
 		if changed, err = n.adjust(s, answer.GetAdjust()); err == nil {
+			changed = changed || removed
 			err = errors.Join(n.evict(ctx, answer.GetEvict()), n.update(ctx, answer.GetUpdate()))
 		}
 	}
