@@ -77,6 +77,11 @@ func TestAgentKilledAnywhere(t *testing.T) {
 	const rounds, workers = 20, 4
 	n := startNode(t)
 	n.pull()
+	began := time.Now()
+	if err := n.cycle(n.ctx, "before", nil); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(began)
 	random := rand.New(rand.NewPCG(1, 2))
 	var done atomic.Int64
 	for round := range rounds {
@@ -91,8 +96,8 @@ func TestAgentKilledAnywhere(t *testing.T) {
 				}
 			})
 		}
-		// The instant itself is what is tried here; there is no event to wait for.
-		timer := time.NewTimer(time.Duration(random.IntN(120)) * time.Millisecond)
+		// The instant itself is what is tried here, there is no event to wait for; some pods are to live to their end.
+		timer := time.NewTimer(time.Duration(random.Float64() * 6 * float64(took)))
 		<-timer.C
 		a := n.agent
 		if err := a.cmd.Process.Kill(); err != nil {
