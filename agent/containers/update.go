@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,8 +35,12 @@ func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxC
 		if own, others, err = c.o.Hooks.UpdateContainer(ctx, v, res); err != nil {
 			return fmt.Errorf("update container %s: %w", id, err)
 		}
+		undo, err := c.rescore(v, r)
+		if err != nil {
+			return fmt.Errorf("update container %s: linux.oom_score_adj: %w", id, err)
+		}
 		if err := c.o.Runtime.Update(ctx, v.CgroupPath, own); err != nil {
-			return fmt.Errorf("update container %s: %w", id, err)
+			return errors.Join(fmt.Errorf("update container %s: %w", id, err), undo())
 		}
 		err = e.Set(func(v *Container) error {
 			v.Config = updated(v.Config, r, annotations)
@@ -53,6 +58,26 @@ func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxC
 		return err
 	}
 	return others(ctx)
+}
+
+// rescore gives the main process another oom_score_adj where r has one, and returns how to take that back.
+// The kubelet changes it along with a memory request.
+func (c *Containers) rescore(v *Container, r *runtimeapi.LinuxContainerResources) (undo func() error, err error) {
+	none := func() error { return nil }
+	if r.GetOomScoreAdj() == 0 || r.GetOomScoreAdj() == v.Config.GetLinux().GetResources().GetOomScoreAdj() {
+		return none, nil
+	}
+	if c.o.SetOOMScore == nil {
+		return nil, lifecycle.ErrUnsupported
+	}
+	before, err := c.o.SetOOMScore(v.Pid, max(int(r.GetOomScoreAdj()), c.o.Host.OOMScoreMin))
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := c.o.SetOOMScore(v.Pid, before)
+		return err
+	}, nil
 }
 
 // updated is a copy of cfg with what r sets. Snapshots are immutable, so cfg stays.
