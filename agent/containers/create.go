@@ -219,6 +219,9 @@ func (c *Containers) makeSpec(k *creation) error {
 	if err := checkPropagation(k.cfg.GetMounts(), mountOf); err != nil {
 		return err
 	}
+	if err := c.relabel(k.built.Relabel, k.built.Spec.Linux.MountLabel); err != nil {
+		return err
+	}
 	for i := range k.built.Volumes {
 		if err := makeDir(filepath.Join(in.VolumeDir, strconv.Itoa(i))); err != nil {
 			return err

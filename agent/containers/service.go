@@ -48,6 +48,8 @@ type Options struct {
 	Pods    Pods
 	Hooks   Hooks // nil = none
 	Host    ocispec.Host
+	// Relabel is runtime.Relabel; nil refuses containers that need it.
+	Relabel func(path, label string) error
 	// SetOOMScore is runtime.SetOOMScore; nil refuses to change one.
 	SetOOMScore func(pid, adj int) (before int, err error)
 	// Handlers are Host as the runtime handlers change it, by name; nil = Host for all.
