@@ -243,7 +243,7 @@ func (c *Containers) input(k *creation) (ocispec.Input, error) {
 	in := ocispec.Input{
 		ID: k.e.ID, PodID: k.pod.ID, Pod: k.pod.Config, Config: k.cfg, Image: &k.image.Config,
 		Passwd: files.passwd, Group: files.group,
-		NetNS: k.pod.NetNS, IPCNS: k.pod.IPCNS, UTSNS: k.pod.UTSNS,
+		NetNS: k.pod.NetNS, IPCNS: k.pod.IPCNS, UTSNS: k.pod.UTSNS, UserNS: k.pod.UserNS,
 		CgroupPath: k.e.Snapshot().CgroupPath,
 		ResolvConf: shared.ResolvConf, Hosts: shared.Hosts, Hostname: shared.Hostname, ShmDir: shared.Shm,
 		ImageVolumes: k.volumeIDs(),

@@ -38,8 +38,8 @@ func (q *LaunchRequest) check() error {
 		return fmt.Errorf("launch %s without a configuration: %w", q.ID, lifecycle.ErrInvalid)
 	case q.Kind < KindHolder || q.Kind > KindExec:
 		return fmt.Errorf("launch %s of kind %d: %w", q.ID, q.Kind, lifecycle.ErrInvalid)
-	case q.CloneFlags&syscall.CLONE_NEWUSER != 0:
-		return fmt.Errorf("launch %s in a new user namespace: %w", q.ID, lifecycle.ErrUnsupported)
+	case q.CloneFlags&syscall.CLONE_NEWUSER != 0 && (q.Kind != KindHolder || len(q.UIDMap) == 0 || len(q.GIDMap) == 0):
+		return fmt.Errorf("launch %s: a new user namespace is a holder's, with id maps: %w", q.ID, lifecycle.ErrInvalid)
 	}
 	return nil
 }
@@ -90,10 +90,12 @@ func (s *server) launchEntry(e *entry, q *LaunchRequest) (got launched, err erro
 	l := container.Launch{
 		Init: s.init, CloneFlags: uintptr(q.CloneFlags), ConfigFile: q.Config,
 		CgroupFD: fdOf(q.Cgroup), PIDNS: fdOf(q.PIDNS), Target: -1,
-		StartGate: q.Kind == KindContainer,
+		StartGate: q.Kind == KindContainer, UIDMap: q.UIDMap, GIDMap: q.GIDMap, Extra: q.Extra,
 	}
 	var stdio childEnds
 	defer stdio.close()
+	var user userEnds
+	defer user.close()
 	switch q.Kind {
 	case KindHolder:
 		var mode initconf.Mode
@@ -108,6 +110,9 @@ func (s *server) launchEntry(e *entry, q *LaunchRequest) (got launched, err erro
 		t, err = s.target(q)
 		defer t.close()
 		l.Target, l.PIDNS, e.target = t.pidfd, t.pidns, t.pid
+	}
+	if err == nil && (q.User != nil || q.TargetUser) {
+		l.User, err = user.open(q, e.target)
 	}
 	if err != nil {
 		return got, err

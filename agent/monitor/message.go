@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
@@ -137,6 +138,67 @@ func (q *LaunchRequest) encode(w *wire.Writer) (fds []int) {
 	w.Bool(q.StdinOnce)
 	w.String(q.LogPath)
 	w.String(q.OOMFile)
+	return append(fds, q.encodeUser(w)...)
+}
+
+// encodeUser appends what user namespaces need, nothing for a launch without one.
+func (q *LaunchRequest) encodeUser(w *wire.Writer) (fds []int) {
+	if q.UIDMap == nil && q.User == nil && !q.TargetUser {
+		return nil
+	}
+	for _, list := range [][]syscall.SysProcIDMap{q.UIDMap, q.GIDMap} {
+		w.Uint(uint64(len(list)))
+		for _, m := range list {
+			w.Uint(uint64(m.ContainerID))
+			w.Uint(uint64(m.HostID))
+			w.Uint(uint64(m.Size))
+		}
+	}
+	w.Bool(q.TargetUser)
+	w.Strings(q.Tasks)
+	w.Bool(q.User != nil)
+	if q.User != nil {
+		fds = append(fds, int(q.User.Fd()))
+	}
+	for _, list := range [][]*os.File{q.Joins, q.Extra} {
+		w.Uint(uint64(len(list)))
+		for _, f := range list {
+			fds = append(fds, int(f.Fd()))
+		}
+	}
+	return fds
+}
+
+// decodeUser takes the descriptors over that it finds in the packet, and returns the rest.
+func (q *LaunchRequest) decodeUser(r *wire.Reader, fds []int) []int {
+	if r.Err() != nil || r.Len() == 0 {
+		return fds
+	}
+	take := func() *os.File {
+		if len(fds) == 0 {
+			return nil
+		}
+		f := os.NewFile(uintptr(fds[0]), "launch")
+		fds = fds[1:]
+		return f
+	}
+	for _, list := range []*[]syscall.SysProcIDMap{&q.UIDMap, &q.GIDMap} {
+		for range r.Count(3) {
+			*list = append(*list, syscall.SysProcIDMap{ContainerID: int(r.Uint()), HostID: int(r.Uint()), Size: int(r.Uint())})
+		}
+	}
+	q.TargetUser = r.Bool()
+	q.Tasks = r.Strings()
+	if r.Bool() {
+		q.User = take()
+	}
+	for _, list := range []*[]*os.File{&q.Joins, &q.Extra} {
+		for range min(r.Uint(), maxFDs) {
+			if f := take(); f != nil {
+				*list = append(*list, f)
+			}
+		}
+	}
 	return fds
 }
 
@@ -160,6 +222,7 @@ func (q *LaunchRequest) decode(r *wire.Reader, fds []int) error {
 	q.StdinOnce = r.Bool()
 	q.LogPath = r.String()
 	q.OOMFile = r.String()
+	fds = q.decodeUser(r, fds)
 	err := r.Err()
 	if err == nil && (present != 0 || len(fds) > 0) {
 		err = fmt.Errorf("launch %q: descriptors do not match the request: %w", q.ID, lifecycle.ErrInvalid)
@@ -179,6 +242,12 @@ func (q *LaunchRequest) close() {
 			*f = nil
 		}
 	}
+	for _, f := range append(append([]*os.File{q.User}, q.Joins...), q.Extra...) {
+		if f != nil {
+			f.Close()
+		}
+	}
+	q.User, q.Joins, q.Extra = nil, nil, nil
 }
 
 func (e *Exit) encode(w *wire.Writer) {

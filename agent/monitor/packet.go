@@ -15,8 +15,9 @@ import (
 // had sent before is still there to be read.
 const errUnread = unix.ECONNRESET
 
-// maxFDs bounds the descriptors beside one packet: a launch has six.
-const maxFDs = 8
+// maxFDs bounds the descriptors beside one packet: a launch has six, and in a user namespace one
+// for each mount. It is the kernel's own bound (SCM_MAX_FD).
+const maxFDs = 253
 
 var errTruncated = errors.New("monitor: packet longer than the protocol allows")
 
@@ -24,8 +25,9 @@ var errTruncated = errors.New("monitor: packet longer than the protocol allows")
 // exists because package net would double the monitor's size. recv is for one
 // goroutine; send may be called by several, each packet goes out whole.
 type packetConn struct {
-	f  *os.File
-	rc syscall.RawConn
+	f   *os.File
+	rc  syscall.RawConn
+	oob []byte // recv's
 }
 
 // newPacketConn takes fd over.
@@ -46,7 +48,10 @@ func newPacketConn(fd int) (*packetConn, error) {
 // recv reads one packet into buf. The descriptors are close-on-exec and the caller's.
 // io.EOF means that the other side has closed.
 func (c *packetConn) recv(buf []byte) (n int, fds []int, err error) {
-	oob := make([]byte, unix.CmsgSpace(maxFDs*4))
+	if c.oob == nil {
+		c.oob = make([]byte, unix.CmsgSpace(maxFDs*4))
+	}
+	oob := c.oob
 	var oobn, flags int
 	var rerr error
 	err = c.rc.Read(func(fd uintptr) bool {
@@ -97,7 +102,7 @@ func parseRights(oob []byte) ([]int, error) {
 
 // send writes one packet; fds stay the caller's.
 func (c *packetConn) send(p []byte, fds ...int) error {
-	if len(p) > MaxMessage {
+	if len(p) > MaxMessage || len(fds) > maxFDs {
 		return errTruncated
 	}
 	var oob []byte

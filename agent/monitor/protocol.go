@@ -58,6 +58,17 @@ type LaunchRequest struct {
 	Cgroup     *os.File // cgroup2 directory to be born in, or nil
 	PIDNS      *os.File // PID namespace to be born in, or nil
 
+	// UIDMap and GIDMap (KindHolder) come with CLONE_NEWUSER.
+	UIDMap, GIDMap []syscall.SysProcIDMap
+	// User is a user namespace to be born in, or nil; TargetUser (KindExec) that of the target.
+	// Joins are namespaces joined on the way, Tasks v1 cgroup files to be entered there, and
+	// Extra further descriptors of init's, from initconf.FDExtra on.
+	User       *os.File
+	TargetUser bool
+	Joins      []*os.File
+	Tasks      []string
+	Extra      []*os.File
+
 	// Stdio (KindExec): descriptors used as they are; nil = /dev/null. Containers' streams
 	// are the monitor's: stdout and stderr go to LogPath and to whoever is attached.
 	Stdio     [3]*os.File

@@ -225,7 +225,7 @@ func TestBuildRefuses(t *testing.T) {
 		}), lifecycle.ErrUnsupported, "AppArmor"},
 		"user namespace": {set(func(s *runtimeapi.LinuxContainerSecurityContext) {
 			s.NamespaceOptions.UsernsOptions = &runtimeapi.UserNamespace{Mode: pod}
-		}), lifecycle.ErrUnsupported, "userns_options"},
+		}), lifecycle.ErrInvalid, "userns_options"},
 		"pod pid without one": {set(func(s *runtimeapi.LinuxContainerSecurityContext) { s.NamespaceOptions.Pid = pod }), lifecycle.ErrInvalid, "pid"},
 		"target without id": {set(func(s *runtimeapi.LinuxContainerSecurityContext) {
 			s.NamespaceOptions.Pid = runtimeapi.NamespaceMode_TARGET
@@ -245,7 +245,7 @@ func TestBuildRefuses(t *testing.T) {
 		"image sub path abs":  {image(&runtimeapi.Mount{ImageSubPath: "/b"}), lifecycle.ErrInvalid, "mounts[0].image_sub_path"},
 		"image option":        {image(&runtimeapi.Mount{MountOptions: []string{"exec"}}), lifecycle.ErrInvalid, "mounts[0].mount_options[0]"},
 		"sub path alone":      {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", ImageSubPath: "b"}), lifecycle.ErrInvalid, "mounts[0].image_sub_path"},
-		"id mapped mount":     {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", UidMappings: []*runtimeapi.IDMapping{{}}}), lifecycle.ErrUnsupported, "uidMappings"},
+		"id mapped mount":     {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", UidMappings: []*runtimeapi.IDMapping{{}}}), lifecycle.ErrInvalid, "mounts[0].uidMappings"},
 		"mount option":        {mount(&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/h", MountOptions: []string{"noexec", "suid"}}), lifecycle.ErrInvalid, "mounts[0].mount_options[1]"},
 		"volume on /":         {func(in *Input) { in.Image.Config.Volumes = map[string]struct{}{"../": {}} }, lifecycle.ErrInvalid, "VOLUME"},
 		"CDI":                 {func(in *Input) { in.Config.CDIDevices = []*runtimeapi.CDIDevice{{Name: "x"}} }, lifecycle.ErrUnsupported, "CDI"},

@@ -18,7 +18,8 @@ type builder struct {
 	security   *runtimeapi.LinuxContainerSecurityContext // getters work on nil
 	privileged bool
 
-	home string // of the user, from the image's passwd
+	maps *IDMaps // of the pod's user namespace, nil for the node's
+	home string  // of the user, from the image's passwd
 	spec *specs.Spec
 	out  *Output
 }

@@ -63,7 +63,13 @@ func (b *builder) defaultMounts() []specs.Mount {
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 			Options: []string{"nosuid", "noexec", "nodev", "relatime", access}},
 	}
-	return append(list, b.shm())
+	list = append(list, b.shm())
+	if b.maps != nil && b.options().GetNetwork() == runtimeapi.NamespaceMode_NODE {
+		// sysfs belongs to whoever the network namespace belongs to (sysfs(5)): the node's is shown.
+		i := slices.IndexFunc(list, func(m specs.Mount) bool { return m.Type == "sysfs" })
+		list[i] = specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rprivate", "nosuid", "noexec", "nodev", "rro"}}
+	}
+	return list
 }
 
 // shm follows the IPC namespace: the pod's, the node's, or the container's own.
@@ -125,8 +131,6 @@ func (b *builder) bind(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 		return b.imageVolume(i, m)
 	}
 	switch {
-	case len(m.GetUidMappings()) > 0, len(m.GetGidMappings()) > 0:
-		return specs.Mount{}, unsupported(field, "uidMappings and gidMappings at "+dest)
 	case m.GetImageSubPath() != "":
 		return specs.Mount{}, invalid(field+".image_sub_path", "needs image")
 	case !path.IsAbs(source), strings.ContainsRune(source, 0):
@@ -154,7 +158,14 @@ func (b *builder) bind(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 	if options, err = withMountOptions(field, append(options, access), m); err != nil {
 		return specs.Mount{}, err
 	}
-	return specs.Mount{Destination: path.Clean(dest), Type: "bind", Source: path.Clean(source), Options: options}, nil
+	maps, err := b.mountMappings(field, m)
+	if err != nil {
+		return specs.Mount{}, err
+	}
+	return specs.Mount{
+		Destination: path.Clean(dest), Type: "bind", Source: path.Clean(source), Options: options,
+		UIDMappings: maps.UIDs, GIDMappings: maps.GIDs,
+	}, nil
 }
 
 // imageVolume is a mount of another image (KEP-4639): read-only whatever readonly says, without
@@ -173,8 +184,10 @@ func (b *builder) imageVolume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 		return specs.Mount{}, invalid(field+".propagation", "an image volume's is private")
 	case path.IsAbs(sub), strings.ContainsRune(sub, 0), slices.Contains(strings.Split(sub, "/"), ".."):
 		return specs.Mount{}, invalid(field+".image_sub_path", "%q is not a relative path without ..", sub)
-	case len(m.GetUidMappings()) > 0, len(m.GetGidMappings()) > 0:
-		return specs.Mount{}, unsupported(field, "uidMappings and gidMappings at "+m.GetContainerPath())
+	}
+	// Its layers are mapped as the root's are.
+	if _, err := b.mountMappings(field, m); err != nil {
+		return specs.Mount{}, err
 	}
 	if _, err := mountAccess(field, m); err != nil {
 		return specs.Mount{}, err

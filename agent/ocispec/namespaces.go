@@ -69,19 +69,35 @@ func (b *builder) options() *runtimeapi.NamespaceOption {
 	return b.in.Pod.GetLinux().GetSecurityContext().GetNamespaceOptions()
 }
 
-// userNamespace refuses what would silently run without one. A missing message means the
-// node's: such kubelets know no user namespaces.
+// userNamespace follows the pod's: a container has no other. A missing message means the node's:
+// such kubelets know no user namespaces.
 func (b *builder) userNamespace(o *runtimeapi.NamespaceOption) error {
-	const field = "linux.security_context.namespace_options.userns_options"
+	const field = "linux.security_context.namespace_options."
 	pod := b.in.Pod.GetLinux().GetSecurityContext().GetNamespaceOptions()
-	for _, u := range []*runtimeapi.UserNamespace{o.GetUsernsOptions(), pod.GetUsernsOptions()} {
-		switch {
-		case u == nil, u.GetMode() == runtimeapi.NamespaceMode_NODE:
-		case u.GetMode() == runtimeapi.NamespaceMode_POD:
-			return unsupported(field, "user namespaces")
-		default:
-			return invalid(field, "mode %s", u.GetMode())
+	maps, err := UserMappings(pod)
+	if err != nil {
+		return err
+	}
+	if u := o.GetUsernsOptions(); u != nil {
+		own, err := UserMappings(o)
+		if err != nil {
+			return err
+		}
+		if !own.Equal(maps) {
+			return invalid(field+"userns_options", "not the pod's")
 		}
 	}
+	if maps == nil {
+		return nil
+	}
+	if b.in.UserNS == "" {
+		return invalid(field+"userns_options", "the pod has no user namespace to join")
+	}
+	if o.GetPid() == runtimeapi.NamespaceMode_NODE || o.GetIpc() == runtimeapi.NamespaceMode_NODE {
+		return invalid(field+"pid, ipc", "the node's, but the user namespace is the pod's")
+	}
+	b.namespace(specs.UserNamespace, b.in.UserNS)
+	b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps.UIDs, maps.GIDs
+	b.maps = maps
 	return nil
 }

@@ -23,6 +23,7 @@ type Input struct {
 	// Namespaces to join, by path; "" makes the container's own or uses the node's,
 	// as the pod's and container's NamespaceOption say.
 	NetNS, IPCNS, UTSNS string
+	UserNS              string // the pod's, "" for the node's
 	PIDNS               string // pod's or target's /proc/…/ns/pid
 	CgroupPath          string // of this container
 

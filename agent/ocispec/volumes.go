@@ -38,6 +38,10 @@ func (b *builder) volumes(requested []specs.Mount) ([]specs.Mount, error) {
 			Source:  path.Join(b.in.VolumeDir, strconv.Itoa(i)),
 			Options: []string{"rbind", "rprivate", "rw"},
 		})
+		if b.maps != nil {
+			m := &list[len(list)-1]
+			m.UIDMappings, m.GIDMappings = b.maps.UIDs, b.maps.GIDs
+		}
 	}
 	return list, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/slipway-cri/slipway/agent/ocispec"
 	"github.com/slipway-cri/slipway/agent/podfiles"
 )
 
@@ -67,13 +68,33 @@ func (p *Pods) writeFiles(id string, cfg *runtimeapi.PodSandboxConfig) error {
 	if err := p.writeHosts(v); err != nil {
 		return err
 	}
-	if namespaces(cfg).GetIpc() == runtimeapi.NamespaceMode_NODE {
-		return nil
+	own := []string{f.ResolvConf, f.Hosts, f.Hostname}
+	if namespaces(cfg).GetIpc() != runtimeapi.NamespaceMode_NODE {
+		if err := os.Mkdir(f.Shm, 0o700); err != nil {
+			return err
+		}
+		if err := p.o.Shm.Mount(f.Shm, shmSize); err != nil {
+			return err
+		}
+		own = append(own, f.Shm)
 	}
-	if err := os.Mkdir(f.Shm, 0o700); err != nil {
+	return giveToPod(cfg, own)
+}
+
+// giveToPod gives the pod's files to the root of its user namespace: not every file system that
+// state may be on can map ids.
+func giveToPod(cfg *runtimeapi.PodSandboxConfig, paths []string) error {
+	maps, err := ocispec.UserMappings(namespaces(cfg))
+	if err != nil || maps == nil {
 		return err
 	}
-	return p.o.Shm.Mount(f.Shm, shmSize)
+	uid, gid := maps.Root()
+	for _, path := range paths {
+		if err := os.Chown(path, uid, gid); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hostnameFile is the pod's /etc/hostname. The node's own name, which a pod on its network has, is what it

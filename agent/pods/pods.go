@@ -21,6 +21,7 @@ type Pod struct {
 	State               lifecycle.PodState
 	CreatedAt           time.Time
 	NetNS, IPCNS, UTSNS string          // pins, "" where the node's
+	UserNS              string          // likewise
 	PID                 int             // of the pod's PID 1, 0 without a pod PID namespace
 	Network             *network.Result // nil for host network
 	CgroupPath          string          // under which the pod's containers' cgroups are made

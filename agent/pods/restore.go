@@ -34,7 +34,7 @@ func (p *Pods) Load() error {
 			if err != nil {
 				return err
 			}
-			v.NetNS, v.IPCNS, v.UTSNS, v.PID = "", "", "", 0
+			v.NetNS, v.IPCNS, v.UTSNS, v.UserNS, v.PID = "", "", "", "", 0
 		}
 		e := p.inv.Restore(v.ID, Key(v.Config), v)
 		if rebooted {

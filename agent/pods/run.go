@@ -22,6 +22,9 @@ import (
 // Run starts a pod sandbox, or joins a start of the same pod that is under way, or finds the one that
 // an earlier call with the same request made. A start that fails leaves nothing.
 func (p *Pods) Run(ctx context.Context, cfg *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	if err := ocispec.CheckUserNamespace(namespaces(cfg)); err != nil {
+		return "", fmt.Errorf("config.%w", err)
+	}
 	if err := p.check(cfg); err != nil {
 		return "", err
 	}
@@ -130,6 +133,13 @@ func (p *Pods) sandboxSpec(v *Pod) (runtime.SandboxSpec, error) {
 	if s.UTS {
 		s.Hostname = hostname(v)
 	}
+	maps, err := ocispec.UserMappings(ns)
+	if err != nil {
+		return s, err
+	}
+	if maps != nil {
+		s.User = &runtime.IDMaps{UIDs: maps.UIDs, GIDs: maps.GIDs}
+	}
 	res, err := ocispec.PodResources(v.Config, p.o.Host)
 	s.Resources = res
 	return s, err
@@ -153,7 +163,7 @@ func (p *Pods) makeSandbox(ctx context.Context, e *inventory.Entry[Pod]) error {
 		return err
 	}
 	err = e.Set(func(v *Pod) error {
-		v.NetNS, v.IPCNS, v.UTSNS = sb.NetNS, sb.IPCNS, sb.UTSNS
+		v.NetNS, v.IPCNS, v.UTSNS, v.UserNS = sb.NetNS, sb.IPCNS, sb.UTSNS, sb.UserNS
 		if spec.PID {
 			v.PID = sb.Pid
 		}
@@ -177,7 +187,7 @@ func (p *Pods) removeSandbox(ctx context.Context, v *Pod) error {
 // release lets the holder go, where the pod has namespaces of its own at all.
 func (p *Pods) release(ctx context.Context, e *inventory.Entry[Pod]) error {
 	spec, err := p.sandboxSpec(e.Snapshot())
-	if err != nil || !(spec.Network || spec.UTS || spec.IPC || spec.PID) {
+	if err != nil || !(spec.Network || spec.UTS || spec.IPC || spec.PID || spec.User != nil) {
 		return err
 	}
 	return p.o.Runtime.ReleaseSandbox(ctx, e.ID)

@@ -46,10 +46,15 @@ func (r *Runtime) Create(ctx context.Context, s ContainerSpec) (pid int, err err
 	}
 	p.cgroup = cg
 	steps.Lap(ctx, "cgroup")
+	if plan.JoinUser != "" {
+		if err := giveUpper(s); err != nil {
+			return 0, err
+		}
+	}
 	undo.add(func(ctx context.Context) error { return removeCgroup(ctx, cg) })
 	undo.add(func(ctx context.Context) error { return r.endProcess(ctx, s.ID) })
 	err = r.launch(ctx, m, p, &launch{
-		config: &plan.Init, cgroup: cg, pidns: plan.JoinPID,
+		config: &plan.Init, cgroup: cg, pidns: plan.JoinPID, user: plan.JoinUser, joins: plan.ParentJoins,
 		request: monitor.LaunchRequest{
 			ID: s.ID, Kind: monitor.KindContainer, CloneFlags: uint64(plan.CloneFlags),
 			Terminal: s.Spec.Process.Terminal, Stdin: s.Stdin, StdinOnce: s.StdinOnce,

@@ -41,6 +41,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, e ExecSpec, s *specs.Spec
 	}
 	q := &launch{config: &plan.Init, request: monitor.LaunchRequest{
 		ID: e.ID, Kind: monitor.KindExec, Target: id, Stdio: e.Stdio, Terminal: e.Process.Terminal,
+		TargetUser: plan.TargetUser,
 	}}
 	if q.cgroup, err = r.doors.open(plan.Cgroup); err != nil {
 		return nil, err

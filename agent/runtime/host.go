@@ -25,6 +25,9 @@ type Host struct {
 	SELinux      bool
 	// RecursiveReadOnly says that a bind can be made read-only with all below it.
 	RecursiveReadOnly bool
+	// UserNamespaces says that a pod can have one: they are allowed, and overlayfs takes
+	// id-mapped layers.
+	UserNamespaces bool
 
 	lastCap  int
 	bounding uint64
@@ -69,6 +72,7 @@ func probeHost() (Host, error) {
 	h.SELinux = unix.Access("/sys/fs/selinux/enforce", unix.F_OK) == nil
 	h.features = probeFeatures()
 	h.RecursiveReadOnly = h.features.MountSetattr
+	h.UserNamespaces = userNamespaces()
 	return h, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,8 +42,10 @@ func (u undoList) on(err error) error {
 // launch is a request before its descriptors are opened.
 type launch struct {
 	config  *initconf.Config
-	cgroup  cgroup // where the process is to live; nil = the monitor's
-	pidns   string // path of the PID namespace to be born in
+	cgroup  cgroup          // where the process is to live; nil = the monitor's
+	pidns   string          // path of the PID namespace to be born in
+	user    string          // path of the user namespace to be born in
+	joins   []initconf.Join // namespaces joined on the way there
 	request monitor.LaunchRequest
 }
 
@@ -64,7 +67,7 @@ func (r *Runtime) launch(ctx context.Context, m Monitor, p *process, q *launch) 
 	}
 	var err error
 	if q.cgroup != nil {
-		q.config.Cgroups = q.cgroup.TasksFiles()
+		q.enter(q.cgroup.TasksFiles())
 		if q.request.Cgroup, err = keep(q.cgroup.OpenDir()); err != nil {
 			return err
 		}
@@ -74,6 +77,12 @@ func (r *Runtime) launch(ctx context.Context, m Monitor, p *process, q *launch) 
 			return fmt.Errorf("PID namespace to join: %w", err)
 		}
 	}
+	if q.user != "" {
+		if err := r.openUser(q, keep); err != nil {
+			return err
+		}
+	}
+	score := q.parentScore()
 	if q.request.Config, err = keep(container.ConfigMemfd(q.config.Encode())); err != nil {
 		return err
 	}
@@ -84,7 +93,7 @@ func (r *Runtime) launch(ctx context.Context, m Monitor, p *process, q *launch) 
 		return launchError(err)
 	}
 	p.started(reply)
-	return nil
+	return q.afterClone(reply.Pid, score)
 }
 
 // initError is init's or the monitor's report of what went wrong, which errors.Is also
@@ -100,8 +109,8 @@ func (e initError) Unwrap() []error {
 
 func (e initError) Error() string {
 	s := e.LaunchError.Error()
-	if e.Message == "" && e.Errno != 0 {
-		s += ": " + syscall.Errno(e.Errno).Error()
+	if text := syscall.Errno(e.Errno).Error(); e.Errno != 0 && !strings.HasSuffix(s, text) {
+		s += ": " + text
 	}
 	return s
 }

@@ -18,8 +18,11 @@ type SandboxSpec struct {
 	// Network, IPC, UTS, PID and User say which namespaces the pod makes new; where PID is
 	// true the holder stays as the pod's PID 1.
 	Network, IPC, UTS, PID bool
-	Hostname               string
-	Sysctls                map[string]string // dotted names, as CRI has them
+	// User are the id mappings of a user namespace of the pod's, which then owns the others;
+	// nil for the node's.
+	User     *IDMaps
+	Hostname string
+	Sysctls  map[string]string // dotted names, as CRI has them
 	// PinDir is where net, ipc and uts are bind-mounted; made by the caller.
 	PinDir string
 	// CgroupPath is the pod's cgroup ("/kubepods/…/podUID/…"); made with Resources if absent.
@@ -32,11 +35,14 @@ type SandboxSpec struct {
 	OwnCgroup bool
 }
 
+// IDMaps say which ids of the node stand behind those inside.
+type IDMaps struct{ UIDs, GIDs []specs.LinuxIDMapping }
+
 // Sandbox is a pod's holder after the clone: its namespaces are pinned, it waits at the checkpoint.
 type Sandbox struct {
 	Pid int // of the holder; for a pod PID namespace it is PID 1 there and lives as long as the pod
-	// NetNS, IPCNS, UTSNS are the pins' paths, "" for the node's.
-	NetNS, IPCNS, UTSNS string
+	// NetNS, IPCNS, UTSNS, UserNS are the pins' paths, "" for the node's.
+	NetNS, IPCNS, UTSNS, UserNS string
 }
 
 // ContainerSpec is a container to create.

@@ -32,6 +32,7 @@ func (s *SandboxSpec) pins() []pinned {
 		{"net", unix.CLONE_NEWNET, s.Network},
 		{"ipc", unix.CLONE_NEWIPC, s.IPC},
 		{"uts", unix.CLONE_NEWUTS, s.UTS},
+		{"user", unix.CLONE_NEWUSER, s.User != nil},
 	}
 }
 
@@ -91,6 +92,8 @@ func (r *Runtime) CreateSandbox(ctx context.Context, s SandboxSpec) (_ *Sandbox,
 			box.IPCNS = target
 		case "uts":
 			box.UTSNS = target
+		case "user":
+			box.UserNS = target
 		}
 	}
 	steps.Lap(ctx, "pin")
@@ -128,6 +131,9 @@ func (s *SandboxSpec) cloneFlags() (flags uint64) {
 func (r *Runtime) holder(s SandboxSpec, undo *undoList) (*launch, error) {
 	c := &initconf.Config{Mode: initconf.ModeHolder, NewSession: true, Hostname: s.Hostname, Sysctls: sysctls(s.Sysctls)}
 	q := &launch{config: c, request: monitor.LaunchRequest{ID: s.ID, Kind: monitor.KindHolder, CloneFlags: s.cloneFlags()}}
+	if s.User != nil {
+		q.request.UIDMap, q.request.GIDMap = idMap(s.User.UIDs), idMap(s.User.GIDs)
+	}
 	if !s.PID {
 		return q, nil
 	}
@@ -202,6 +208,9 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, s SandboxSpec) error {
 	for _, n := range s.pins() {
 		if s.PinDir == "" {
 			break
+		}
+		if n.flag == unix.CLONE_NEWUSER && !n.want {
+			continue // few pods have one
 		}
 		if err := r.doors.unpin(s.pinPath(n.kind)); err != nil {
 			errs = append(errs, fmt.Errorf("unpin the %s namespace: %w", n.kind, err))

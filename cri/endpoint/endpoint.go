@@ -26,7 +26,7 @@ const stopTimeout = 5 * time.Second
 func handlers(h runtime.Host, names []string) []server.Handler {
 	var list []server.Handler
 	for _, name := range names {
-		list = append(list, server.Handler{Name: name, RecursiveReadOnlyMounts: h.RecursiveReadOnly})
+		list = append(list, server.Handler{Name: name, RecursiveReadOnlyMounts: h.RecursiveReadOnly, UserNamespaces: h.UserNamespaces})
 	}
 	return list
 }
@@ -119,7 +119,9 @@ func assemble(a *agent.Agent, o Options, observers []server.Observer, down func(
 	srv, err := server.New(server.Options{
 		Pods: a.Pods, Containers: a.Containers, Images: a.Images, Stats: a.Stats, Events: a.Events, Node: a, Streams: streams,
 		Version: o.Version, Config: a.Config, Log: log, Observers: observers,
-		Handlers: handlers(a.Host(), a.Config.Runtime.HandlerNames()), Features: server.Features{MountOptions: true, SupplementalGroupsPolicy: true},
+		Handlers: handlers(a.Host(), a.Config.Runtime.HandlerNames()), Features: server.Features{
+			MountOptions: true, SupplementalGroupsPolicy: true, UserNamespacesHostNetwork: a.Host().UserNamespaces,
+		},
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("CRI server: %w", err), streams.Close())

@@ -28,6 +28,8 @@ type Launch struct {
 	GIDMap     []syscall.SysProcIDMap
 	CgroupFD   int         // cgroup2 directory to be born in, -1 for none
 	PIDNS      int         // descriptor of the PID namespace to be born in, -1 for a new or the parent's
+	User       *User       // user namespace to be born in, nil for a new or the parent's
+	Extra      []*os.File  // further descriptors of the child, from initconf.FDExtra on
 	Config     []byte      // initconf.Config, encoded
 	ConfigFile *os.File    // memfd with the same, instead of Config
 	Stdio      [3]*os.File // nil = /dev/null

@@ -90,6 +90,12 @@ func (p *Process) clone(l *Launch, reportChild *os.File) error {
 		files[initconf.FDTarget] = uintptr(l.Target)
 	}
 	files[fdSelf] = l.Init.Fd()
+	for _, f := range l.Extra {
+		files = append(files, f.Fd())
+	}
+	if l.User != nil {
+		return p.cloneUser(l, files)
+	}
 	pidfd := -1
 	attr := &syscall.ProcAttr{Dir: "/", Env: initEnv, Files: files, Sys: l.attributes(&pidfd)}
 	p.Pid, err = fork(l.PIDNS, attr)
@@ -100,6 +106,24 @@ func (p *Process) clone(l *Launch, reportChild *os.File) error {
 	if pidfd < 0 {
 		// Go leaves it unset on kernels before 5.2, which are below Slipway's floor.
 		return errors.New("clone slipway-init: the kernel gave no pidfd")
+	}
+	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	return nil
+}
+
+// cloneUser is clone into a user namespace. The pid is the child's until the caller waits for it.
+func (p *Process) cloneUser(l *Launch, files []uintptr) error {
+	pid, err := forkUser(l, "/proc/self/fd/8", []string{InitName}, initEnv, files)
+	runtime.KeepAlive(l)
+	if err != nil {
+		return fmt.Errorf("clone slipway-init: %w", err)
+	}
+	p.Pid = pid
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		waitFor(pid)
+		return fmt.Errorf("clone slipway-init: %w", os.NewSyscallError("pidfd_open", err))
 	}
 	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 	return nil

@@ -8,7 +8,7 @@ import (
 
 // version changes with every change of the encoding. init and its parent come from one
 // build (the memfd is made from the file beside the monitor), so a mismatch is an error.
-const version = 2
+const version = 3
 
 // Encode returns the message that Decode reads.
 func (c *Config) Encode() []byte {
@@ -17,6 +17,7 @@ func (c *Config) Encode() []byte {
 	w.Uint(version)
 	w.Uint(uint64(c.Mode))
 	w.Strings(c.Cgroups)
+	w.Int(int64(c.Extra))
 	w.Int(int64(c.OOMScoreAdj))
 	w.Bool(c.HasOOMScoreAdj)
 	w.Uint(uint64(len(c.Joins)))
@@ -97,6 +98,7 @@ func (r *Root) encode(w *wire.Writer) {
 	w.String(r.Work)
 	w.String(r.OverlayOptions)
 	w.String(r.Bind)
+	w.Int(int64(r.FD))
 	w.Bool(r.Readonly)
 	w.Uint(r.Propagation)
 	w.String(r.Label)
@@ -121,7 +123,8 @@ func (m *Mount) encode(w *wire.Writer) {
 	w.String(m.LayerBase)
 	w.Strings(m.Layers)
 	w.String(m.SubPath)
-	w.Int(int64(m.Idmap))
+	w.Int(int64(m.SourceFD))
+	w.Bool(m.Mapped)
 }
 
 // Decode reads a message of Encode, whole: bytes after its end are an error. Strings are
@@ -133,6 +136,7 @@ func Decode(b []byte) (*Config, error) {
 	}
 	c := &Config{Mode: Mode(r.Uint())}
 	c.Cgroups = r.Strings()
+	c.Extra = int(r.Int())
 	c.OOMScoreAdj = int(r.Int())
 	c.HasOOMScoreAdj = r.Bool()
 	for range r.Count(2) {
@@ -148,7 +152,7 @@ func Decode(b []byte) (*Config, error) {
 		c.Sysctls = append(c.Sysctls, Sysctl{Path: r.String(), Value: r.String()})
 	}
 	c.Root.decode(r)
-	for range r.Count(13) {
+	for range r.Count(14) {
 		var m Mount
 		m.decode(r)
 		c.Mounts = append(c.Mounts, m)
@@ -208,6 +212,7 @@ func (r *Root) decode(d *wire.Reader) {
 	r.Work = d.String()
 	r.OverlayOptions = d.String()
 	r.Bind = d.String()
+	r.FD = int(d.Int())
 	r.Readonly = d.Bool()
 	r.Propagation = d.Uint()
 	r.Label = d.String()
@@ -231,5 +236,6 @@ func (m *Mount) decode(r *wire.Reader) {
 	m.LayerBase = r.String()
 	m.Layers = r.Strings()
 	m.SubPath = r.String()
-	m.Idmap = int(r.Int())
+	m.SourceFD = int(r.Int())
+	m.Mapped = r.Bool()
 }

@@ -14,6 +14,10 @@ const (
 	FDTarget     = 7 // pidfd of the container's process (ModeExec)
 )
 
+// FDExtra is the first of Config.Extra descriptors: sources of mounts that this process has no
+// right to open. The one before it is slipway-init's own program.
+const FDExtra = FDTarget + 2
+
 // Mode says which of its four lives slipway-init leads.
 type Mode uint8
 
@@ -37,6 +41,8 @@ type Config struct {
 	// the checkpoint (a thread that moves itself takes no cgroup-wide lock). Empty on
 	// v2, where the process is born in its cgroup.
 	Cgroups []string
+	// Extra is how many descriptors there are from FDExtra on.
+	Extra int
 	// OOMScoreAdj is written to /proc/self/oom_score_adj if HasOOMScoreAdj; EACCES on
 	// lowering without CAP_SYS_RESOURCE is clamped to the current value, not an error.
 	OOMScoreAdj    int
@@ -114,6 +120,7 @@ type Root struct {
 	// OverlayOptions are extra comma-separated options ("volatile", "userxattr").
 	OverlayOptions string
 	Bind           string
+	FD             int // descriptor of a detached mount that is the root, instead of the others; 0 for none
 	Readonly       bool
 	// Propagation is the MS_{PRIVATE,SLAVE,SHARED,UNBINDABLE}|MS_REC flag set for "/" of the new mount
 	// namespace before anything is mounted; 0 means MS_SLAVE|MS_REC for containers
@@ -152,8 +159,11 @@ type Mount struct {
 	LayerBase string
 	Layers    []string
 	SubPath   string
-	// Idmap is the descriptor number of a user namespace for MOUNT_ATTR_IDMAP, or 0.
-	Idmap int
+	// SourceFD is the descriptor of a detached mount that is the source, or 0.
+	SourceFD int
+	// Mapped says that the source shows its ids through the process's user namespace. Whoever
+	// makes SourceFD sees to it: without one it is an error.
+	Mapped bool
 }
 
 // Device is a node to make in the container's /dev.

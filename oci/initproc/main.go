@@ -61,11 +61,14 @@ func lead(loader bool) {
 func run(c *initconf.Config, loader bool) error {
 	// Modes of files that are made below are what the plan says.
 	syscall.Umask(0)
-	keep := uint(fdSelf) // what else the parent leaked must not be there at the first chdir (CVE-2024-21626)
-	if c.Mode == initconf.ModeReaper {
-		keep++
+	// What else the parent leaked must not be there at the first chdir (CVE-2024-21626).
+	if c.Mode != initconf.ModeReaper {
+		kernel.Close(fdSelf)
 	}
-	if err := kernel.CloseRange(keep, kernel.LastFD, 0); err != nil {
+	if c.Extra < 0 {
+		return &fs.PathError{Op: "configuration", Path: "descriptors", Err: syscall.EINVAL}
+	}
+	if err := kernel.CloseRange(initconf.FDExtra+uint(c.Extra), kernel.LastFD, 0); err != nil {
 		return err
 	}
 	proc, err := kernel.OpenProc()

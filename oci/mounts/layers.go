@@ -11,7 +11,7 @@ import (
 // root exists: it may cover a directory of theirs.
 func (x *Executor) takeLayers(list []initconf.Mount) error {
 	for i := range list {
-		if m := &list[i]; len(m.Layers) > 0 {
+		if m := &list[i]; len(m.Layers) > 0 && m.SourceFD == 0 {
 			tree, err := x.layers(m)
 			if err != nil {
 				return err

@@ -11,6 +11,8 @@ import (
 	"github.com/slipway-cri/slipway/oci/kernel"
 )
 
+var errNotMapped = errors.New("its ids are to be mapped and nobody has done so")
+
 var errFlags = errors.New("mount flags that init does not know")
 
 // attrBits are the MS_* flags that are attributes of a mount (mount_setattr(2)). Those of
@@ -89,7 +91,7 @@ func (x *Executor) mount(m *initconf.Mount, source int) error {
 		}
 		return nil
 	}
-	if isBind(m) || len(m.Layers) > 0 {
+	if isBind(m) || len(m.Layers) > 0 || m.SourceFD != 0 {
 		if source < 0 {
 			return nil
 		}
@@ -132,7 +134,7 @@ func (x *Executor) bind(m *initconf.Mount, tree int) error {
 	return x.setPropagation(m, tree)
 }
 
-// extraAttributes are the recursive ones (rro) and id mapping.
+// extraAttributes are the recursive ones (rro).
 func (x *Executor) extraAttributes(m *initconf.Mount, tree int) error {
 	if m.RecAttrSet|m.RecAttrClear != 0 {
 		a := kernel.MountAttr{Set: m.RecAttrSet, Clear: m.RecAttrClear, Recursive: true}
@@ -140,8 +142,8 @@ func (x *Executor) extraAttributes(m *initconf.Mount, tree int) error {
 			return err
 		}
 	}
-	if m.Idmap != 0 {
-		return x.k.SetAttr(tree, "", kernel.MountAttr{Set: unix.MOUNT_ATTR_IDMAP, UserNS: uint64(m.Idmap)})
+	if m.Mapped && m.SourceFD == 0 {
+		return errNotMapped
 	}
 	return nil
 }

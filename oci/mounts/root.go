@@ -21,7 +21,12 @@ func (x *Executor) takeSources(c *initconf.Config) error {
 	x.sources = make([]int, len(c.Mounts))
 	for i := range c.Mounts {
 		x.sources[i] = -1
-		if m := &c.Mounts[i]; isBind(m) && propagates(m) {
+		if c.Mounts[i].SourceFD != 0 {
+			x.sources[i] = c.Mounts[i].SourceFD
+		}
+	}
+	for i := range c.Mounts {
+		if m := &c.Mounts[i]; x.sources[i] < 0 && isBind(m) && propagates(m) {
 			if err := x.takeSource(i, m); err != nil {
 				return err
 			}
@@ -36,7 +41,7 @@ func (x *Executor) takeSources(c *initconf.Config) error {
 	}
 	x.private = p&unix.MS_PRIVATE != 0
 	for i := range c.Mounts {
-		if m := &c.Mounts[i]; isBind(m) && !propagates(m) {
+		if m := &c.Mounts[i]; x.sources[i] < 0 && isBind(m) && !propagates(m) {
 			if err := x.takeSource(i, m); err != nil {
 				return err
 			}
@@ -96,6 +101,8 @@ func propagates(m *initconf.Mount) bool {
 // only, and opens it.
 func (x *Executor) makeRoot(r *initconf.Root) error {
 	switch {
+	case r.FD != 0:
+		return x.attachRoot(r.FD, "/proc") // any directory will do
 	case len(r.Lower) == 0:
 		return x.bindRoot(r.Bind)
 	case len(r.Lower) == 1 && r.Upper == "":
@@ -138,13 +145,18 @@ func (x *Executor) bindRoot(source string) error {
 	if err != nil {
 		return &Error{Step: "bind", Path: "/", Message: "source " + source, Err: err}
 	}
-	at, err := x.k.Open(unix.AT_FDCWD, source, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return x.attachRoot(tree, source)
+}
+
+// attachRoot puts the root on a directory of the host's tree.
+func (x *Executor) attachRoot(tree int, target string) error {
+	at, err := x.k.Open(unix.AT_FDCWD, target, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return &Error{Step: "bind", Path: "/", Message: "source " + source, Err: err}
+		return &Error{Step: "bind", Path: "/", Message: "on " + target, Err: err}
 	}
 	defer x.k.Close(at)
 	if err := x.k.Attach(tree, at); err != nil {
-		return &Error{Step: "bind", Path: "/", Message: "source " + source, Err: err}
+		return &Error{Step: "bind", Path: "/", Message: "on " + target, Err: err}
 	}
 	x.root = tree
 	return nil

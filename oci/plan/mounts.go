@@ -77,9 +77,7 @@ func mounts(c *initconf.Config, in []specs.Mount, label string, o Options) error
 
 func mount(m *initconf.Mount, in *specs.Mount, label string, o Options) error {
 	m.Type, m.Source, m.Destination = in.Type, in.Source, filepath.Clean(in.Destination)
-	if len(in.UIDMappings) > 0 || len(in.GIDMappings) > 0 {
-		return fmt.Errorf("uidMappings, gidMappings: id-mapped mounts: %w", spec.ErrUnsupported)
-	}
+	m.Mapped = len(in.UIDMappings) > 0 || len(in.GIDMappings) > 0
 	if err := options(m, in.Options); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -59,8 +60,28 @@ func (p *Plan) namespaces(l *specs.Linux, o Options) error {
 			p.Init.Joins = append(p.Init.Joins, initconf.Join{Flag: flag, Path: path})
 		}
 	}
+	if p.JoinUser = paths[unix.CLONE_NEWUSER]; p.JoinUser != "" {
+		p.ParentJoins, p.Init.Joins = p.Init.Joins[1:], nil
+	}
 	if p.CloneFlags&unix.CLONE_NEWUSER != 0 {
 		p.UIDMap, p.GIDMap = idMap(l.UIDMappings), idMap(l.GIDMappings)
+	}
+	return nil
+}
+
+// mappings passes mounts whose ids are mapped as the joined user namespace maps them; another
+// mapping would take a user namespace that is made for nothing else.
+func (p *Plan) mappings(list []specs.Mount, l *specs.Linux) error {
+	for i, m := range list {
+		if len(m.UIDMappings) == 0 && len(m.GIDMappings) == 0 {
+			continue
+		}
+		if p.JoinUser == "" {
+			return fmt.Errorf("mounts[%d].uidMappings, gidMappings: without joining a user namespace: %w", i, spec.ErrUnsupported)
+		}
+		if !slices.Equal(m.UIDMappings, l.UIDMappings) || !slices.Equal(m.GIDMappings, l.GIDMappings) {
+			return fmt.Errorf("mounts[%d].uidMappings, gidMappings: not those of the user namespace: %w", i, spec.ErrUnsupported)
+		}
 	}
 	return nil
 }

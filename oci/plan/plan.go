@@ -69,6 +69,13 @@ type Plan struct {
 	// JoinPID is the path of the PID namespace to be born in, "" for none (it cannot be
 	// joined by the process itself). Other joins are in Init.Joins.
 	JoinPID string
+	// JoinUser is the path of the user namespace to be born in, "" for none; ParentJoins are
+	// then the namespaces that are joined on the way, with the rights of before.
+	JoinUser    string
+	ParentJoins []initconf.Join
+	// TargetUser (Exec) says that the container is in a user namespace, which the process must
+	// be born in.
+	TargetUser bool
 	// TargetPID (Exec) says that the container has a PID namespace of its own or of its
 	// pod: the process must be born in it, through /proc/PID/ns/pid of the target.
 	TargetPID bool
@@ -102,6 +109,9 @@ func Make(s *specs.Spec, o Options) (*Plan, error) {
 	}
 	c.Sysctls = sysctls(l.Sysctl)
 	if err := root(&c.Root, s, l, o); err != nil {
+		return nil, err
+	}
+	if err := p.mappings(s.Mounts, l); err != nil {
 		return nil, err
 	}
 	if err := mounts(c, s.Mounts, l.MountLabel, o); err != nil {
@@ -146,6 +156,7 @@ func Exec(s *specs.Spec, p *specs.Process, o Options) (*Plan, error) {
 		case syscall.CLONE_NEWPID:
 			out.TargetPID = true
 		case syscall.CLONE_NEWUSER:
+			out.TargetUser = true
 		default:
 			c.TargetFlags |= flag
 		}

@@ -35,6 +35,11 @@ func (p *Plan) String() string {
 	w.text("clone", nsNames(uint32(p.CloneFlags)))
 	idMapLines(w, "uid", p.UIDMap)
 	idMapLines(w, "gid", p.GIDMap)
+	w.text("born in", p.JoinUser)
+	for _, j := range p.ParentJoins {
+		w.line("join %s %s before", nsNames(j.Flag), j.Path)
+	}
+	w.yes("born in the target's user namespace", p.TargetUser)
 	w.text("born in", p.JoinPID)
 	w.yes("born in the target's pid namespace", p.TargetPID)
 	w.text("cgroup", p.Cgroup)
@@ -108,6 +113,7 @@ func (p *printer) mount(m *initconf.Mount) {
 	}
 	p.yes("  optional", m.Optional)
 	p.yes("  cgroup view", m.CgroupView)
+	p.yes("  ids mapped", m.Mapped)
 	p.yes("  copy up", m.CopyUp)
 }
 

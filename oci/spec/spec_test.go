@@ -129,7 +129,7 @@ var breaches = []breach{
 	{func(s *specs.Spec) { s.Mounts[1].Source = "/a\x00" }, ErrInvalid, "mounts[1]: NUL"},
 	{func(s *specs.Spec) { s.Mounts[1].Options = []string{"bind", "a\x00"} }, ErrInvalid, "mounts[1].options[1]"},
 	{func(s *specs.Spec) { s.Mounts[1].Options = []string{"ridmap"} }, ErrUnsupported, "mounts[1].options[0]"},
-	{func(s *specs.Spec) { s.Mounts[1].UIDMappings = []specs.LinuxIDMapping{{}} }, ErrUnsupported, "mounts[1].uidMappings"},
+	{func(s *specs.Spec) { s.Mounts[1].UIDMappings = []specs.LinuxIDMapping{{}} }, ErrInvalid, "mounts[1].uidMappings[0]: size 0"},
 
 	{func(s *specs.Spec) { s.Linux.Devices[0].Path = "dev" }, ErrInvalid, "linux.devices[0].path"},
 	{func(s *specs.Spec) { s.Linux.Devices[0].Path = "/proc/x" }, ErrInvalid, "linux.devices[0].path"},

@@ -154,9 +154,9 @@ func (c *checker) mount(i int, m *specs.Mount) {
 			c.unsupported("mounts[%d].options[%d]: %q", i, j, o)
 		}
 	}
-	if len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
-		c.unsupported("mounts[%d].uidMappings, gidMappings: id-mapped mounts", i)
-	}
+	// Which mappings can be carried out depends on the user namespace: oci/plan says.
+	c.idMap(fmt.Sprintf("mounts[%d].uidMappings", i), m.UIDMappings)
+	c.idMap(fmt.Sprintf("mounts[%d].gidMappings", i), m.GIDMappings)
 }
 
 // absolute checks a path; field is a format for args, so that nothing is formatted for a good one.

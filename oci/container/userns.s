@@ -1,0 +1,1 @@
+// Lets userns.go declare functions without a body: they are linked from package syscall.
