@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -158,9 +159,11 @@ func TestImageGolden(t *testing.T) {
 
 func TestInfoGolden(t *testing.T) {
 	for name, make := range map[string]func() (map[string]string, error){
-		"pod_info":       func() (map[string]string, error) { return PodInfo(fullPod()) },
-		"container_info": func() (map[string]string, error) { return ContainerInfo(fullContainer()) },
-		"image_info":     func() (map[string]string, error) { return ImageInfo(&images.Image{Config: ocispec.Image{Author: "a"}}) },
+		"pod_info": func() (map[string]string, error) { return PodInfo(fullPod()) },
+		"container_info": func() (map[string]string, error) {
+			return ContainerInfo(fullContainer(), &specs.Spec{Version: "1.3.0", Hostname: "h"})
+		},
+		"image_info": func() (map[string]string, error) { return ImageInfo(&images.Image{Config: ocispec.Image{Author: "a"}}) },
 	} {
 		info, err := make()
 		if err != nil || !json.Valid([]byte(info["info"])) {

@@ -3,8 +3,10 @@ package convert
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/containers"
@@ -26,7 +28,8 @@ type podInfo struct {
 	State          string                       `json:"state"`
 	HostInterface  string                       `json:"hostInterface,omitempty"`
 	NetworkResult  json.RawMessage              `json:"cniResult,omitempty"`
-	Timeline       []steps.Took                 `json:"timeline,omitempty"` // nanoseconds
+	CreatedAt      time.Time                    `json:"createdAt"`
+	Timeline       []steps.Took                 `json:"timeline,omitempty"` // nanoseconds since createdAt
 	Config         *runtimeapi.PodSandboxConfig `json:"config"`
 }
 
@@ -35,7 +38,7 @@ func PodInfo(p *pods.Pod) (map[string]string, error) {
 	i := podInfo{
 		Pid: p.PID, NetNS: p.NetNS, IPCNS: p.IPCNS, UTSNS: p.UTSNS,
 		CgroupPath: p.CgroupPath, RuntimeHandler: p.RuntimeHandler,
-		State: string(p.State), Timeline: p.Timeline, Config: p.Config,
+		State: string(p.State), CreatedAt: p.CreatedAt, Timeline: p.Timeline, Config: p.Config,
 	}
 	if n := p.Network; n != nil {
 		i.HostInterface = n.HostIface
@@ -47,20 +50,26 @@ func PodInfo(p *pods.Pod) (map[string]string, error) {
 }
 
 type containerInfo struct {
-	SandboxID  string                      `json:"sandboxID"`
-	Pid        int                         `json:"pid"`
-	State      string                      `json:"state"`
-	CgroupPath string                      `json:"cgroupPath,omitempty"`
-	StopSignal string                      `json:"stopSignal,omitempty"`
-	Timeline   []steps.Took                `json:"timeline,omitempty"` // nanoseconds
-	Config     *runtimeapi.ContainerConfig `json:"config"`
+	SandboxID  string       `json:"sandboxID"`
+	Pid        int          `json:"pid"`
+	State      string       `json:"state"`
+	CgroupPath string       `json:"cgroupPath,omitempty"`
+	StopSignal string       `json:"stopSignal,omitempty"`
+	CreatedAt  time.Time    `json:"createdAt"`
+	Timeline   []steps.Took `json:"timeline,omitempty"` // of the creation, nanoseconds since createdAt
+	// The last start, nanoseconds since startCalled.
+	StartCalled   time.Time                   `json:"startCalled,omitzero"`
+	StartTimeline []steps.Took                `json:"startTimeline,omitempty"`
+	Config        *runtimeapi.ContainerConfig `json:"config"`
+	Spec          *specs.Spec                 `json:"runtimeSpec,omitempty"`
 }
 
-// ContainerInfo is the verbose info of a container.
-func ContainerInfo(c *containers.Container) (map[string]string, error) {
+// ContainerInfo is the verbose info of a container; spec may be nil.
+func ContainerInfo(c *containers.Container, spec *specs.Spec) (map[string]string, error) {
 	return Document("info", containerInfo{
 		SandboxID: c.PodID, Pid: c.Pid, State: string(c.State), CgroupPath: c.CgroupPath,
-		StopSignal: c.StopSignal, Timeline: c.Timeline, Config: c.Config,
+		StopSignal: c.StopSignal, CreatedAt: c.CreatedAt, Timeline: c.Timeline,
+		StartCalled: c.StartCalled, StartTimeline: c.StartTimeline, Config: c.Config, Spec: spec,
 	})
 }
 

@@ -255,7 +255,7 @@ func TestVerbose(t *testing.T) {
 		t.Errorf("pod info %v, %v", p.GetInfo(), err)
 	}
 	c, err := n.runtime.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: "run", Verbose: true})
-	if err != nil || !strings.Contains(c.GetInfo()["info"], `"sandboxID":"podready"`) {
+	if info := c.GetInfo()["info"]; err != nil || !strings.Contains(info, `"sandboxID":"podready"`) || !strings.Contains(info, `"runtimeSpec":{"ociVersion":"1.3.0"`) {
 		t.Errorf("container info %v, %v", c.GetInfo(), err)
 	}
 	i, err := n.image.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: imageID}, Verbose: true})

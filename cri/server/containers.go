@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"time"
 
@@ -108,7 +110,11 @@ func (s *Server) ContainerStatus(_ context.Context, r *runtimeapi.ContainerStatu
 	}
 	resp := &runtimeapi.ContainerStatusResponse{Status: convert.ContainerStatus(c, s.imageNames())}
 	if r.GetVerbose() {
-		if resp.Info, err = convert.ContainerInfo(c); err != nil {
+		spec, err := s.Containers.Spec(c.ID)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if resp.Info, err = convert.ContainerInfo(c, spec); err != nil {
 			return nil, err
 		}
 	}

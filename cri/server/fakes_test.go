@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/containers"
@@ -106,6 +107,9 @@ func (f *fakeContainers) Get(id string) (*containers.Container, error) {
 }
 func (f *fakeContainers) Update(_ context.Context, id string, r *runtimeapi.LinuxContainerResources, a map[string]string) error {
 	return f.call("containers.Update %s shares=%d %v", id, r.GetCpuShares(), a)
+}
+func (f *fakeContainers) Spec(id string) (*specs.Spec, error) {
+	return &specs.Spec{Version: "1.3.0", Hostname: id}, f.call("containers.Spec %s", id)
 }
 func (f *fakeContainers) ReopenLog(_ context.Context, id string) error {
 	return f.call("containers.ReopenLog %s", id)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/slipway-cri/slipway/agent/containers"
@@ -33,6 +34,8 @@ type Containers interface {
 	List() []*containers.Container
 	Update(ctx context.Context, id string, r *runtimeapi.LinuxContainerResources, annotations map[string]string) error
 	ReopenLog(ctx context.Context, id string) error
+	// Spec is the runtime-spec that the container was made from; fs.ErrNotExist before it is made.
+	Spec(id string) (*specs.Spec, error)
 	ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (stdout, stderr []byte, code int32, err error)
 }
 
