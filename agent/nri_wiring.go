@@ -3,6 +3,8 @@ package agent
 import (
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/slipway-cri/slipway/agent/containers"
 	"github.com/slipway-cri/slipway/agent/nri"
 	"github.com/slipway-cri/slipway/agent/ocispec"
@@ -18,12 +20,16 @@ func (a *Agent) openNRI(version string, host ocispec.Host) (pods.Hooks, containe
 	if c.Socket == "" {
 		c.Socket = a.Layout.NRISocket()
 	}
+	var inject func(*specs.Spec, []string) error
+	if host.CDI != nil {
+		inject = func(s *specs.Spec, names []string) error { return host.CDI(s, names, nil) }
+	}
 	var err error
 	a.nri, err = nri.New(nri.Options{
 		Socket: c.Socket, NoSocket: c.DisableConnections,
 		PluginDir: c.PluginDir, PluginConfigDir: c.PluginConfigDir,
 		RegistrationTimeout: time.Duration(c.RegisterTimeout), RequestTimeout: time.Duration(c.RequestTimeout),
-		Version: version, Swap: host.Swap, OOMScoreMin: host.OOMScoreMin, Log: a.log,
+		Version: version, Swap: host.Swap, OOMScoreMin: host.OOMScoreMin, InjectCDI: inject, Log: a.log,
 	})
 	if err != nil {
 		return nil, nil, err
