@@ -30,8 +30,8 @@ func newRoot(a *app) *cobra.Command {
 		"the agent's socket (SLIPWAY_SOCKET)")
 	f.StringVarP(&a.format, "output", "o", "table", "table or json")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if a.format != "table" && a.format != "json" {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if a.format != "table" && a.format != "json" && (a.format != "svg" || cmd.Name() != "trace") {
 			return usagef("--output %q: want table or json", a.format)
 		}
 		return nil
@@ -53,7 +53,8 @@ func newRoot(a *app) *cobra.Command {
 		a.completes(a.logsCommand(), 1, containerNames), a.completes(a.execCommand(), 1, containerNames),
 		a.completes(a.attachCommand(), 1, containerNames), a.completes(a.portForwardCommand(), 1, podNames),
 		a.completes(a.stopCommand(), 0, podNames, containerNames), a.completes(a.rmCommand(), 0, podNames, containerNames),
-		a.completes(a.statsCommand(), 0, containerNames), a.completes(a.inspectCommand(), 1, podNames, containerNames, imageNames))
+		a.completes(a.statsCommand(), 0, containerNames), a.completes(a.inspectCommand(), 1, podNames, containerNames, imageNames),
+		a.completes(a.traceCommand(), 1, podNames))
 	add("image", a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.completes(a.saveCommand(), 0, imageNames),
 		a.completes(a.rmiCommand(), 0, imageNames))
 	add("node", a.serveCommand(), a.checkCommand(), a.configCommand(), a.downCommand(), a.versionCommand())
