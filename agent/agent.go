@@ -103,7 +103,7 @@ func (a *Agent) open(ctx context.Context, o Options) error {
 		BootID: bootID, Log: a.log,
 	})
 	a.Containers = containers.New(containers.Options{
-		Layout: a.Layout, Runtime: a.runtime, Images: a.Images, Pods: a.Pods, Hooks: hooks, Host: host, Handlers: handlerHosts(host, a.Config), SetOOMScore: runtime.SetOOMScore, Relabel: runtime.Relabel,
+		Layout: a.Layout, Runtime: a.runtime, Images: a.Images, Pods: a.Pods, Hooks: hooks, Host: host, Handlers: handlerHosts(host, a.Config), Relabel: runtime.Relabel,
 		BootID: bootID, Log: a.log,
 	})
 	a.Pods.SetContainers(a.Containers)

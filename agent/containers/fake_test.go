@@ -46,6 +46,9 @@ type kernel struct {
 	alive map[string]bool
 	execs map[string]*process
 
+	changed *specs.LinuxResources // by the last change
+	score   *runtime.OOMScore
+
 	exited   func(runtime.Exit)
 	start    func(id string) error // what Start does beside succeeding
 	onSignal func(id string, sig syscall.Signal)
@@ -186,8 +189,9 @@ func (k *kernel) Delete(_ context.Context, id, _ string) error {
 	return err
 }
 
-func (k *kernel) Update(_ context.Context, _ string, r *specs.LinuxResources) error {
-	return k.do("update", nil)
+func (k *kernel) Change(_ context.Context, _ string, r *specs.LinuxResources, score *runtime.OOMScore) (func() error, error) {
+	k.changed, k.score = r, score
+	return func() error { return k.do("undo change", nil) }, k.do("change", nil)
 }
 
 func (k *kernel) ReopenLog(context.Context, string) error { return k.do("reopen log", nil) }

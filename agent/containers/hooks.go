@@ -146,11 +146,12 @@ func (c *Containers) limit(ctx context.Context, e *inventory.Entry[Container], r
 	if v.State != lifecycle.ContainerCreated && v.State != lifecycle.ContainerRunning {
 		return fmt.Errorf("update container %s: it is %s: %w", e.ID, v.State, lifecycle.ErrState)
 	}
-	if err := c.o.Runtime.Update(ctx, v.CgroupPath, r); err != nil {
-		return fmt.Errorf("update container %s: %w", e.ID, err)
-	}
-	return e.Set(func(v *Container) error {
+	err := c.apply(ctx, e, r, nil, func(v *Container) error {
 		v.Config = updated(v.Config, ocispec.Reported(v.Config.GetLinux().GetResources(), r), nil)
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("update container %s: %w", e.ID, err)
+	}
+	return nil
 }

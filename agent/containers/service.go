@@ -25,7 +25,8 @@ type Runtime interface {
 	Signal(ctx context.Context, id string, sig syscall.Signal) error
 	KillAll(ctx context.Context, id, cgroupPath string) error
 	Delete(ctx context.Context, id, cgroupPath string) error
-	Update(ctx context.Context, cgroupPath string, r *specs.LinuxResources) error
+	// Change is all or nothing; undo takes it back.
+	Change(ctx context.Context, cgroupPath string, r *specs.LinuxResources, score *runtime.OOMScore) (undo func() error, err error)
 	ReopenLog(ctx context.Context, id string) error
 	Exec(ctx context.Context, id string, e runtime.ExecSpec, s *specs.Spec) (*runtime.Exec, error)
 	KillExec(ctx context.Context, execID string) error
@@ -50,8 +51,6 @@ type Options struct {
 	Host    ocispec.Host
 	// Relabel is runtime.Relabel; nil refuses containers that need it.
 	Relabel func(path, label string) error
-	// SetOOMScore is runtime.SetOOMScore; nil refuses to change one.
-	SetOOMScore func(pid, adj int) (before int, err error)
 	// Handlers are Host as the runtime handlers change it, by name; nil = Host for all.
 	Handlers map[string]ocispec.Host
 	BootID   string

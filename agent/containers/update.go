@@ -2,7 +2,6 @@ package containers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,17 +16,20 @@ import (
 )
 
 // Update changes the resources of a created or running container, and what status reports of them.
-// Fields that are zero stay as they are.
+// Fields that are zero stay as they are. It is done as a whole or not at all.
 func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxContainerResources, annotations map[string]string) error {
-	res, err := ocispec.Resources(r, c.o.Host)
-	if err != nil {
-		return err
-	}
 	var others func(context.Context) error
-	err = c.held(ctx, id, func(e *inventory.Entry[Container]) (err error) {
+	err := c.held(ctx, id, func(e *inventory.Entry[Container]) (err error) {
 		v := e.Snapshot()
 		if v.State != lifecycle.ContainerCreated && v.State != lifecycle.ContainerRunning {
 			return fmt.Errorf("update container %s: it is %s: %w", id, v.State, lifecycle.ErrState)
+		}
+		res, err := ocispec.Resources(complete(v.Config.GetLinux().GetResources(), r), c.o.Host)
+		if err != nil {
+			return err
+		}
+		if res.Memory != nil {
+			res.Memory.CheckBeforeUpdate = &check
 		}
 		leave := c.o.Hooks.Enter(false)
 		defer leave()
@@ -35,24 +37,18 @@ func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxC
 		if own, others, err = c.o.Hooks.UpdateContainer(ctx, v, res); err != nil {
 			return fmt.Errorf("update container %s: %w", id, err)
 		}
-		undo, err := c.rescore(v, r)
-		if err != nil {
-			return fmt.Errorf("update container %s: linux.oom_score_adj: %w", id, err)
-		}
-		if err := c.o.Runtime.Update(ctx, v.CgroupPath, own); err != nil {
-			return errors.Join(fmt.Errorf("update container %s: %w", id, err), undo())
-		}
-		err = e.Set(func(v *Container) error {
+		err = c.apply(ctx, e, own, c.oomScore(v, r), func(v *Container) error {
 			v.Config = updated(v.Config, r, annotations)
 			if own != res {
 				v.Config = updated(v.Config, ocispec.Reported(v.Config.GetLinux().GetResources(), own), nil)
 			}
 			return nil
 		})
-		if err == nil {
-			c.o.Hooks.PostUpdateContainer(ctx, e.Snapshot())
+		if err != nil {
+			return fmt.Errorf("update container %s: %w", id, err)
 		}
-		return err
+		c.o.Hooks.PostUpdateContainer(ctx, e.Snapshot())
+		return nil
 	})
 	if err != nil {
 		return err
@@ -60,25 +56,8 @@ func (c *Containers) Update(ctx context.Context, id string, r *runtimeapi.LinuxC
 	return others(ctx)
 }
 
-// rescore gives the main process another oom_score_adj where r has one, and returns how to take that back.
-// The kubelet changes it along with a memory request.
-func (c *Containers) rescore(v *Container, r *runtimeapi.LinuxContainerResources) (undo func() error, err error) {
-	none := func() error { return nil }
-	if r.GetOomScoreAdj() == 0 || r.GetOomScoreAdj() == v.Config.GetLinux().GetResources().GetOomScoreAdj() {
-		return none, nil
-	}
-	if c.o.SetOOMScore == nil {
-		return nil, lifecycle.ErrUnsupported
-	}
-	before, err := c.o.SetOOMScore(v.Pid, max(int(r.GetOomScoreAdj()), c.o.Host.OOMScoreMin))
-	if err != nil {
-		return nil, err
-	}
-	return func() error {
-		_, err := c.o.SetOOMScore(v.Pid, before)
-		return err
-	}, nil
-}
+// check asks for a refusal where a lower limit of memory would kill the container at once (cgroup v2; v1 refuses by itself).
+var check = true
 
 // updated is a copy of cfg with what r sets. Snapshots are immutable, so cfg stays.
 func updated(cfg *runtimeapi.ContainerConfig, r *runtimeapi.LinuxContainerResources, annotations map[string]string) *runtimeapi.ContainerConfig {

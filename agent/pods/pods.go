@@ -16,7 +16,7 @@ import (
 // Pod is an immutable snapshot of a pod sandbox; whoever holds one may read it for ever.
 type Pod struct {
 	ID                  string
-	Config              *runtimeapi.PodSandboxConfig // as requested; never modified
+	Config              *runtimeapi.PodSandboxConfig // as requested, with updated resources
 	RuntimeHandler      string
 	State               lifecycle.PodState
 	CreatedAt           time.Time

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -65,6 +66,13 @@ func (k *kernel) ReleaseSandbox(context.Context, string) error {
 func (k *kernel) RemoveSandbox(context.Context, runtime.SandboxSpec) error {
 	defer delete(k.has, "released")
 	return k.do("remove sandbox", "sandbox", false)
+}
+func (k *kernel) Change(_ context.Context, cgroup string, r *specs.LinuxResources, _ *runtime.OOMScore) (func() error, error) {
+	op := fmt.Sprintf("change %s", filepath.Base(cgroup)[:3])
+	if r.Memory != nil {
+		op += fmt.Sprintf(" memory=%d", *r.Memory.Limit)
+	}
+	return func() error { return k.do("undo change", "", false) }, k.do(op, "", false)
 }
 func (k *kernel) Mount(string, int64) error { return k.do("mount shm", "shm", true) }
 func (k *kernel) Unmount(string) error      { return k.do("unmount shm", "shm", false) }

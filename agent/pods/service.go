@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 
 	"github.com/slipway-cri/slipway/agent/inventory"
@@ -21,6 +22,8 @@ type Runtime interface {
 	CreateSandbox(ctx context.Context, s runtime.SandboxSpec) (*runtime.Sandbox, error)
 	ReleaseSandbox(ctx context.Context, id string) error
 	RemoveSandbox(ctx context.Context, s runtime.SandboxSpec) error
+	// Change is all or nothing; undo takes it back.
+	Change(ctx context.Context, cgroupPath string, r *specs.LinuxResources, score *runtime.OOMScore) (undo func() error, err error)
 }
 
 // Containers is what pods need of the containers inside them.

@@ -44,6 +44,8 @@ func (n *node) invoke(t testing.TB, req proto.Message) (proto.Message, error) {
 		return n.runtime.ContainerStatus(ctx, r)
 	case *runtimeapi.ListContainersRequest:
 		return n.runtime.ListContainers(ctx, r)
+	case *runtimeapi.UpdatePodSandboxResourcesRequest:
+		return n.runtime.UpdatePodSandboxResources(ctx, r)
 	case *runtimeapi.UpdateContainerResourcesRequest:
 		return n.runtime.UpdateContainerResources(ctx, r)
 	case *runtimeapi.ReopenContainerLogRequest:
@@ -119,6 +121,9 @@ func TestCalls(t *testing.T) {
 		{&runtimeapi.StopContainerRequest{ContainerId: "run", Timeout: 30}, "containers.Stop run1 30s", ""},
 		{&runtimeapi.StopContainerRequest{ContainerId: "run", Timeout: 1 << 62}, "containers.Stop run1 2562047h47m16.854775807s", ""},
 		{&runtimeapi.RemoveContainerRequest{ContainerId: "end1"}, "containers.Remove end1", ""},
+		{&runtimeapi.UpdatePodSandboxResourcesRequest{
+			PodSandboxId: "podr", Overhead: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 7}, Resources: &runtimeapi.LinuxContainerResources{CpuShares: 5},
+		}, "pods.Update podready overhead=7 shares=5", ""},
 		{&runtimeapi.UpdateContainerResourcesRequest{ContainerId: "run", Linux: &runtimeapi.LinuxContainerResources{CpuShares: 5}, Annotations: map[string]string{"a": "b"}},
 			"containers.Update run1 shares=5 map[a:b]", ""},
 		{&runtimeapi.ReopenContainerLogRequest{ContainerId: "run"}, "containers.ReopenLog run1", ""},

@@ -65,7 +65,10 @@ func (f *fakePods) Run(_ context.Context, cfg *runtimeapi.PodSandboxConfig, hand
 }
 func (f *fakePods) Stop(_ context.Context, id string) error   { return f.call("pods.Stop %s", id) }
 func (f *fakePods) Remove(_ context.Context, id string) error { return f.call("pods.Remove %s", id) }
-func (f *fakePods) List() []*pods.Pod                         { return f.list }
+func (f *fakePods) Update(_ context.Context, id string, overhead, r *runtimeapi.LinuxContainerResources) error {
+	return f.call("pods.Update %s overhead=%d shares=%d", id, overhead.GetMemoryLimitInBytes(), r.GetCpuShares())
+}
+func (f *fakePods) List() []*pods.Pod { return f.list }
 func (f *fakePods) Get(id string) (*pods.Pod, error) {
 	for _, p := range f.list {
 		if strings.HasPrefix(p.ID, id) {

@@ -93,6 +93,15 @@ func (s *Server) PodSandboxStatus(_ context.Context, r *runtimeapi.PodSandboxSta
 	return resp, nil
 }
 
+// UpdatePodSandboxResources takes down what the pod may use in sum. A kubelet calls it once it has changed the
+// pod's cgroup; where that is the agent's own, the agent changes it.
+func (s *Server) UpdatePodSandboxResources(ctx context.Context, r *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	if err := s.Pods.Update(ctx, s.podID(r.GetPodSandboxId()), r.GetOverhead(), r.GetResources()); err != nil {
+		return nil, err
+	}
+	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil
+}
+
 // ListPodSandbox lists the pods that match the filter.
 func (s *Server) ListPodSandbox(_ context.Context, r *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
 	return &runtimeapi.ListPodSandboxResponse{Items: s.podSandboxes(r.GetFilter())}, nil

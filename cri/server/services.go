@@ -20,6 +20,7 @@ type Pods interface {
 	Run(ctx context.Context, cfg *runtimeapi.PodSandboxConfig, handler string) (id string, err error)
 	Stop(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
+	Update(ctx context.Context, id string, overhead, resources *runtimeapi.LinuxContainerResources) error
 	Get(id string) (*pods.Pod, error)
 	List() []*pods.Pod
 }
