@@ -160,3 +160,20 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// What a container that asks for one of many devices pays: files read, parsed and checked anew.
+func BenchmarkApply(b *testing.B) {
+	dir := b.TempDir()
+	for i := range 10 {
+		name := filepath.Join(dir, string(rune('a'+i))+".json")
+		if err := os.WriteFile(name, []byte(strings.ReplaceAll(gpu, "vendor.com", "vendor"+string(rune('a'+i))+".com")), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	in := Injector{Dirs: []string{dir}}
+	for b.Loop() {
+		if err := in.Apply(emptySpec(), []string{"vendorc.com/gpu=0"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -108,6 +108,9 @@ func (c *checker) mount(f string, m *runtimeapi.Mount) {
 		if m.GetHostPath() != "" {
 			c.fail(f+".host_path", "must be empty beside image")
 		}
+		if !m.GetReadonly() {
+			c.fail(f+".readonly", "an image's volume is read-only (KEP-4639)")
+		}
 	} else {
 		c.mountPath(f+".host_path", m.GetHostPath())
 		if m.GetImageSubPath() != "" {

@@ -84,7 +84,8 @@ func TestMounts(t *testing.T) {
 		field string
 	}{
 		{&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/b", MountOptions: []string{"noexec"}}, ""},
-		{&runtimeapi.Mount{ContainerPath: "/a", Image: image, ImageSubPath: "x/y"}, ""},
+		{&runtimeapi.Mount{ContainerPath: "/a", Image: image, ImageSubPath: "x/y", Readonly: true}, ""},
+		{&runtimeapi.Mount{ContainerPath: "/a", Image: image}, ".readonly"},
 		{&runtimeapi.Mount{ContainerPath: "/a", HostPath: "/b", Readonly: true, RecursiveReadOnly: true}, ""},
 		{nil, ""},
 		{&runtimeapi.Mount{HostPath: "/b"}, ".container_path"},

@@ -89,7 +89,7 @@ func fullContainer() *runtimeapi.ContainerConfig {
 		Mounts: []*runtimeapi.Mount{
 			{ContainerPath: "/a", HostPath: "/b", Readonly: true, SelinuxRelabel: true, RecursiveReadOnly: true, UidMappings: ids, GidMappings: ids, MountOptions: []string{"noexec"}},
 			{ContainerPath: "/c", HostPath: "/d", Propagation: 2},
-			{ContainerPath: "/e", Image: fullImage("data"), ImageSubPath: "sub"},
+			{ContainerPath: "/e", Readonly: true, Image: fullImage("data"), ImageSubPath: "sub"},
 		},
 		Devices: []*runtimeapi.Device{{ContainerPath: "/dev/a", HostPath: "/dev/b", Permissions: "rw"}},
 		Labels:  map[string]string{"app": "web"}, Annotations: map[string]string{"a": "b"}, LogPath: "main/0.log",
