@@ -269,8 +269,8 @@ func (c *Config) Check() error {
 			bad(key, "%s is not positive", time.Duration(d))
 		}
 	}
-	c.checkRuntime(bad)
 	c.checkObservability(bad)
+	c.checkRuntime(bad)
 	if c.Stop.DrainGrace < 0 {
 		bad("stop.drain_grace", "%s is negative", time.Duration(c.Stop.DrainGrace))
 	}
