@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -290,9 +291,10 @@ func (d *Driver) subnets(s survey, pods []network.Pod) ([]netip.Prefix, error) {
 			v6 = p.Masked()
 		}
 	}
+	taken := slices.Concat(s.routes, nodeResolvers())
 	var err error
 	if !v4.IsValid() {
-		if v4, err = choose4(d.o.Tag, s.routes); err != nil {
+		if v4, err = choose4(d.o.Tag, taken); err != nil {
 			return nil, err
 		}
 	}
@@ -300,7 +302,7 @@ func (d *Driver) subnets(s survey, pods []network.Pod) ([]netip.Prefix, error) {
 		return []netip.Prefix{v4}, nil
 	}
 	if !v6.IsValid() {
-		if v6, err = choose6(d.o.Tag, s.routes); err != nil {
+		if v6, err = choose6(d.o.Tag, taken); err != nil {
 			return nil, err
 		}
 	}

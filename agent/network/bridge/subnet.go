@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/slipway-cri/slipway/agent/lifecycle"
 )
@@ -57,9 +59,35 @@ func choose6(tag string, taken []netip.Prefix) (netip.Prefix, error) {
 		lifecycle.ErrExhausted)
 }
 
+// nodeResolvers are the addresses of the node's name servers. They are reached by the default route, so no
+// route of their own tells of them, and a bridge over one of them would take DNS away from the node.
+func nodeResolvers() []netip.Prefix {
+	data, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		return nil // a node without name servers has none to lose
+	}
+	return resolvers(data)
+}
+
+// resolvers reads the nameserver lines of resolv.conf(5), each as a prefix of one address.
+func resolvers(conf []byte) []netip.Prefix {
+	var out []netip.Prefix
+	for line := range bytes.Lines(conf) {
+		f := bytes.Fields(line)
+		if len(f) < 2 || string(f[0]) != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(string(f[1])); err == nil {
+			a = a.WithZone("")
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return out
+}
+
 func seed(tag string) [32]byte { return sha256.Sum256([]byte("slipway subnet " + tag)) }
 
-// free tells whether no route but the default one touches p.
+// free tells whether p is neither avoided nor touched by what is taken; the default route takes nothing.
 func free(p netip.Prefix, taken []netip.Prefix) bool {
 	for _, list := range [][]netip.Prefix{avoided, taken} {
 		for _, t := range list {

@@ -81,3 +81,27 @@ func TestLinkNames(t *testing.T) {
 		t.Error("one agent's links are taken for another's")
 	}
 }
+
+// TestNameServersKeepTheirRoute: a name server behind the default route has no route of its own.
+func TestNameServersKeepTheirRoute(t *testing.T) {
+	v4, err := choose4("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v6, err := choose6("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := "# nameserver 192.0.2.1\nsearch example.org\n nameserver\t" + v4.Addr().Next().String() +
+		"\nnameserver " + v6.Addr().Next().String() + "%eth0\nnameserver nonsense\nnameserver\n"
+	taken := resolvers([]byte(conf))
+	if len(taken) != 2 {
+		t.Fatalf("name servers %v", taken)
+	}
+	if got, err := choose4("", taken); err != nil || got.Overlaps(v4) {
+		t.Errorf("%s has a name server, yet %s, %v", v4, got, err)
+	}
+	if got, err := choose6("", taken); err != nil || got.Overlaps(v6) {
+		t.Errorf("%s has a name server, yet %s, %v", v6, got, err)
+	}
+}
