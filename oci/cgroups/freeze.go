@@ -56,6 +56,19 @@ func (c *Cgroup) setFrozen(frozen bool) error {
 	return writeFile(d, "freezer.state", v)
 }
 
+// Frozen says whether the kernel reports every process as stopped; false for a cgroup that is gone,
+// and where there is no freezer.
+func (c *Cgroup) Frozen() (bool, error) {
+	if c.t.mode != V2 && c.dir("freezer") == "" {
+		return false, nil
+	}
+	frozen, err := c.frozen()
+	if isGone(err) {
+		return false, nil
+	}
+	return frozen, err
+}
+
 func (c *Cgroup) frozen() (bool, error) {
 	if c.t.mode == V2 {
 		return c.event("frozen")

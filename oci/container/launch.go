@@ -35,6 +35,9 @@ type Launch struct {
 	Stdio      [3]*os.File // nil = /dev/null
 	Target     int         // pidfd for ModeExec, -1 for none
 	StartGate  bool        // make a start gate (ModeContainer)
+	// StartFIFO is a FIFO open for reading and writing, blocking, in place of a start gate
+	// (initconf.Config.StartFIFO): the launching process may then end before the start.
+	StartFIFO *os.File
 }
 
 // Deadline bounds how long a child may take from the checkpoint to Ready.

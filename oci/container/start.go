@@ -85,6 +85,9 @@ func (p *Process) clone(l *Launch, reportChild *os.File) error {
 	if p.start != nil {
 		files[initconf.FDStart] = p.start.ChildEnd().Fd()
 	}
+	if l.StartFIFO != nil {
+		files[initconf.FDStart] = l.StartFIFO.Fd()
+	}
 	files[initconf.FDTarget] = closed
 	if l.Target >= 0 {
 		files[initconf.FDTarget] = uintptr(l.Target)

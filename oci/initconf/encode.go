@@ -8,7 +8,7 @@ import (
 
 // version changes with every change of the encoding. init and its parent come from one
 // build (the memfd is made from the file beside the monitor), so a mismatch is an error.
-const version = 3
+const version = 4
 
 // Encode returns the message that Decode reads.
 func (c *Config) Encode() []byte {
@@ -29,6 +29,7 @@ func (c *Config) Encode() []byte {
 	w.Uint(uint64(c.Unshare))
 	w.Bool(c.NewSession)
 	w.Bool(c.NewKeyring)
+	w.Bool(c.StartFIFO)
 	w.String(c.Hostname)
 	w.String(c.Domainname)
 	w.Uint(uint64(len(c.Sysctls)))
@@ -146,6 +147,7 @@ func Decode(b []byte) (*Config, error) {
 	c.Unshare = uint32(r.Uint())
 	c.NewSession = r.Bool()
 	c.NewKeyring = r.Bool()
+	c.StartFIFO = r.Bool()
 	c.Hostname = r.String()
 	c.Domainname = r.String()
 	for range r.Count(2) {

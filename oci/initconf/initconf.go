@@ -10,7 +10,7 @@ const (
 	FDConfig     = 3 // memfd with the encoded Config, read from offset 0
 	FDCheckpoint = 4 // read end of the checkpoint gate: the parent's set-up is done
 	FDReport     = 5 // SOCK_SEQPACKET socket to the parent: Ready, Console, Failure; EOF = exec succeeded
-	FDStart      = 6 // read end of the start gate (ModeContainer)
+	FDStart      = 6 // read end of the start gate, or Config.StartFIFO (ModeContainer)
 	FDTarget     = 7 // pidfd of the container's process (ModeExec)
 )
 
@@ -58,6 +58,12 @@ type Config struct {
 	NewSession bool
 	// NewKeyring joins a new anonymous session keyring.
 	NewKeyring bool
+	// StartFIFO says that FDStart is a FIFO that init holds open for reading and writing: one token byte
+	// opens it, and EOF never comes since init is a writer itself. It is for a container whose creator
+	// exits after Ready, so that there is no parent whose death could be mistaken for a go; whoever
+	// gives the container up kills init. A failure after Ready, when nobody reads FDReport any more, is
+	// written back into the FIFO; that the program can be found is checked before Ready.
+	StartFIFO bool
 
 	Hostname   string
 	Domainname string

@@ -54,7 +54,7 @@ func lead(loader bool) {
 	if errors.Is(err, child.ErrAborted) {
 		syscall.Exit(child.ExitAborted)
 	}
-	report(err)
+	report(err, c.StartFIFO)
 	syscall.Exit(exitFailed)
 }
 
@@ -119,8 +119,9 @@ func usage(err error) {
 	syscall.Exit(exitUsage)
 }
 
-// report tells the parent what went wrong, in parts as far as the error has them.
-func report(err error) {
+// report tells the parent what went wrong, in parts as far as the error has them; with fifo, and when
+// the parent is gone, whoever opened the start gate.
+func report(err error, fifo bool) {
 	step, path, message := "init", "", ""
 	if e, ok := errors.AsType[*mounts.Error](err); ok {
 		step, path, message = e.Step, e.Path, e.Message
@@ -140,7 +141,9 @@ func report(err error) {
 	if errno == 0 {
 		message += cause(err)
 	}
-	_ = child.SendFailure(initconf.FDReport, step, path, int(errno), message)
+	if child.SendFailure(initconf.FDReport, step, path, int(errno), message) != nil && fifo {
+		_ = child.WriteFailure(initconf.FDStart, step, path, int(errno), message)
+	}
 }
 
 // cause is the text of the innermost error, which is no errno.

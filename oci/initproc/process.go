@@ -64,6 +64,11 @@ func process(c *initconf.Config, proc int) error {
 	if err := kernel.CloseRange(3, kernel.LastFD, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
+	if c.StartFIFO {
+		if err := findProgram(c.Args, env); err != nil {
+			return err
+		}
+	}
 	if err := gate(c); err != nil {
 		return err
 	}
@@ -83,6 +88,9 @@ func gate(c *initconf.Config) error {
 	}
 	if c.Mode != initconf.ModeContainer {
 		return nil
+	}
+	if c.StartFIFO {
+		return child.WaitFIFO(initconf.FDStart)
 	}
 	return child.Wait(initconf.FDStart)
 }
@@ -153,23 +161,40 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // become runs args[0], looked up in the PATH of env. It returns only on error: EACCES if
 // something was found that may not be run, else what the last attempt said.
 func become(args, env []string) error {
+	return search(args, env, func(path string) error { return syscall.Exec(path, args, env) })
+}
+
+// findProgram says before the start what become would say of a program that is not there or may not be run.
+func findProgram(args, env []string) error {
+	return search(args, env, func(path string) error {
+		return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
+	})
+}
+
+// search tries the paths that args[0] may stand for, until one is no error or no ordinary one.
+func search(args, env []string, try func(path string) error) error {
 	if len(args) == 0 || args[0] == "" {
 		return &fs.PathError{Op: "exec", Err: syscall.ENOENT}
 	}
 	fail := func(err error) error { return &fs.PathError{Op: "exec", Path: args[0], Err: err} }
 	if strings.Contains(args[0], "/") {
-		return fail(syscall.Exec(args[0], args, env))
+		if err := try(args[0]); err != nil {
+			return fail(err)
+		}
+		return nil
 	}
-	search, ok := lookupEnv(env, "PATH")
+	dirs, ok := lookupEnv(env, "PATH")
 	if !ok {
-		search = defaultPath
+		dirs = defaultPath
 	}
 	var err error = syscall.ENOENT
-	for dir := range strings.SplitSeq(search, ":") {
+	for dir := range strings.SplitSeq(dirs, ":") {
 		if !strings.HasPrefix(dir, "/") {
 			continue // never the working directory
 		}
-		switch e := syscall.Exec(dir+"/"+args[0], args, env); e {
+		switch e := try(dir + "/" + args[0]); e {
+		case nil:
+			return nil
 		case syscall.ENOENT, syscall.ENOTDIR:
 		case syscall.EACCES:
 			err = e

@@ -110,6 +110,25 @@ func Wait(fd int) error {
 	}
 }
 
+// WaitFIFO is Wait on a FIFO that this process holds open for reading and writing: one token byte
+// and no EOF, since a writer is always there. The descriptor stays open, close-on-exec: whoever
+// wrote the token sees by its closing that the exec is done.
+func WaitFIFO(fd int) error {
+	var b [1]byte
+	for {
+		n, err := syscall.Read(fd, b[:])
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return err
+		case n != 1 || b[0] != Token:
+			return ErrMalformed
+		default:
+			return nil
+		}
+	}
+}
+
 // SendReady reports that the set-up is done.
 func SendReady(fd int) error { return send(fd, &Report{Kind: Ready}, nil) }
 
@@ -121,6 +140,14 @@ func SendConsole(fd, master int) error {
 // SendFailure reports why the child gives up.
 func SendFailure(fd int, step, path string, errno int, message string) error {
 	return send(fd, &Report{Kind: Failure, Step: step, Path: path, Errno: errno, Message: message}, nil)
+}
+
+// WriteFailure is SendFailure into a start FIFO, for whoever has written the token. It is one
+// write of at most MaxReport bytes, which PIPE_BUF holds.
+func WriteFailure(fd int, step, path string, errno int, message string) error {
+	r := &Report{Kind: Failure, Step: step, Path: path, Errno: errno, Message: message}
+	_, err := syscall.Write(fd, r.Encode())
+	return err
 }
 
 // send uses MSG_NOSIGNAL: a parent that died must not kill the child by SIGPIPE before
