@@ -2,7 +2,7 @@
 # hack/install.sh: install the Debian packages that the demo and the tests use, those that are missing.
 set -eu
 want="docker-registry busybox-static containernetworking-plugins iptables iproute2 nftables skopeo strace
-	qemu-system-x86 cpio kmod ca-certificates"
+	qemu-system-x86 e2fsprogs cpio kmod ca-certificates"
 missing=
 for p in $want; do
 	dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $p"

@@ -2,7 +2,7 @@
 # hack/vm/run.sh [-l] [PACKAGE...]: run the real-kernel tests of the packages (default: the list below) in a VM with
 # Debian's cloud kernel: pure cgroup v2, under software emulation. Prints one line a package and go test's own
 # summary line; exits 0 only if every package passed. -l shows the whole console.
-# Needs root, Go, and the Debian packages qemu-system-x86, cpio, kmod, busybox-static (hack/install.sh brings them).
+# Needs root, Go, and the Debian packages qemu-system-x86, cpio, kmod, busybox-static, e2fsprogs (hack/install.sh brings them).
 # Keeps the kernel in a cache directory (SLIPWAY_CACHE, default ~/.cache/slipway).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -84,29 +84,36 @@ disk() { # an ext4 file system for /tmp: a tmpfs of this kernel has no user xatt
 
 kernel
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+qemu=
+trap '[ -z "$qemu" ] || kill "$qemu" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 image "$work/root"
 disk "$work/disk"
 (cd "$work/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initrd"
 v=$(cat "$cache/kernel/version")
 console=${SLIPWAY_VM_LOG:-$work/console}
 echo "vm: Linux $v, $(du -h "$work/initrd" | cut -f1) initramfs, ${#packages[@]} packages"
-timeout "${SLIPWAY_VM_TIMEOUT:-1500}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
+# In this script's process group, so that who ends the group ends the machine.
+timeout --foreground "${SLIPWAY_VM_TIMEOUT:-1500}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
 	-nodefaults -no-reboot -display none -serial stdio \
 	-drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" \
 	-kernel "$cache/kernel/boot/vmlinuz-$v" -initrd "$work/initrd" \
 	-append "console=ttyS0 quiet panic=-1 systemd.unified_cgroup_hierarchy=1 apparmor=1 security=apparmor" \
-	</dev/null 2>&1 | tr -d '\r' >"$console" &
+	</dev/null >"$console" 2>&1 &
 qemu=$!
 if [ -n "$verbose" ]; then tail -f --pid=$qemu "$console" & fi
 wait $qemu || true
+qemu=
+sed -i 's/\r//g' "$console"
 awk -v counts="${COUNTS:-}" '
-	/^=== agent|^=== oci|^=== cri|^=== cmd/ { pkg=$2; t=f=s=0 }
+	/^=== (agent|oci|cri|cmd|hack)/ { pkg=$2; t=f=s=0; open=1 }
 	/^ +[^ ]+\.go:[0-9]+: / { said=$0 }
 	/^ *--- PASS/ { t++ } /^ *--- FAIL/ { f++; print "    " $0 } /^ *--- SKIP/ { s++; print "    " $0 said }
 	/^=== RUN/ { said="" }
-	/^--- .* exit [0-9]+$/ { printf "%s\t%s\t%d passed, %d failed, %d skipped (cgroup v2 VM)\n", ($NF=="0" ? "ok" : "FAIL"), pkg, t, f, s; total+=t; failed+=f; skipped+=s; n++ }
+	/^--- .* exit [0-9]+$/ { printf "%s\t%s\t%d passed, %d failed, %d skipped (cgroup v2 VM)\n", ($NF=="0" ? "ok" : "FAIL"), pkg, t, f, s; total+=t; failed+=f; skipped+=s; open=0 }
 	END {
+		if (open) { printf "FAIL\t%s\tnot at its end: %d passed, %d failed, %d skipped (cgroup v2 VM)\n", pkg, t, f, s; total+=t; failed+=f+1; skipped+=s }
 		printf "vm: %d passed, %d failed, %d skipped\n", total, failed, skipped
 		if (counts) print total, failed, skipped >counts
 	}
