@@ -153,7 +153,7 @@ func TestConsoleRace(t *testing.T) {
 		}
 		buf := make([]byte, 4096)
 		n, _ := console.Read(buf)
-		if out := string(buf[:n]); out != "victim regular empty file\r\n" {
+		if out := string(buf[:n]); !strings.HasPrefix(out, "victim regular empty file") { // its line end may come with a later read
 			t.Errorf("the link was followed: %q", out)
 		}
 		console.Close()
