@@ -74,7 +74,7 @@ func isRunning(pid int) bool {
 // The agent dies again and again in the middle of everything. What it left must be what the next one
 // can list, remove, and make again.
 func TestAgentKilledAnywhere(t *testing.T) {
-	const rounds, workers = 20, 4
+	rounds, workers := scaled(20, 4), scaled(4, 2)
 	n := startNode(t)
 	n.pull()
 	began := time.Now()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -79,14 +80,25 @@ func execs(c *container) {
 	}
 }
 
+// statsOnceMeasured asks until the writable layer, which is measured beside the call, is known.
+func (c *container) statsOnceMeasured() *runtimeapi.ContainerStats {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		r, err := c.runtime.ContainerStats(c.ctx, &runtimeapi.ContainerStatsRequest{ContainerId: c.id})
+		if err != nil {
+			c.t.Fatalf("ContainerStats: %v", err)
+		}
+		if r.Stats.GetWritableLayer().GetUsedBytes().GetValue() > 0 || time.Now().After(deadline) {
+			return r.Stats
+		}
+		<-time.After(50 * time.Millisecond) // each call is the question; there is no event to wait for
+	}
+}
+
 func wantStats(c *container) {
 	c.t.Helper()
 	c.sh("i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done; head -c 300000 /dev/zero >/tmp/file")
-	r, err := c.runtime.ContainerStats(c.ctx, &runtimeapi.ContainerStatsRequest{ContainerId: c.id})
-	if err != nil {
-		c.t.Fatalf("ContainerStats: %v", err)
-	}
-	s := r.Stats
+	s := c.statsOnceMeasured()
 	for name, v := range map[string]uint64{
 		"cpu": s.GetCpu().GetUsageCoreNanoSeconds().GetValue(), "memory": s.GetMemory().GetWorkingSetBytes().GetValue(),
 		"writable layer": s.GetWritableLayer().GetUsedBytes().GetValue(),

@@ -68,7 +68,7 @@ func (n *node) execTrue(ctx context.Context) func(string) error {
 func TestFiftyPodsInTurn(t *testing.T) {
 	n := startNode(t)
 	n.pull()
-	for i := range 50 {
+	for i := range scaled(50, 8) {
 		if err := n.cycle(n.ctx, fmt.Sprintf("turn%d", i), n.execTrue(n.ctx)); err != nil {
 			t.Fatalf("pod %d: %v", i, err)
 		}
@@ -77,7 +77,7 @@ func TestFiftyPodsInTurn(t *testing.T) {
 
 // All forty stay until the last has started, so that addresses, names and cgroups must all be different.
 func TestFortyPodsEightAtOnce(t *testing.T) {
-	const pods, workers = 40, 8
+	pods, workers := scaled(40, 12), 8
 	n := startNode(t)
 	n.pull()
 	var mu sync.Mutex

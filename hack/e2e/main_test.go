@@ -98,3 +98,11 @@ func (s *setup) registry() (err error) {
 	http.DefaultClient.CloseIdleConnections() // a descriptor that would leave in the middle of a test
 	return nil
 }
+
+// scaled is n, or with $SLIPWAY_TEST_SLOW set, on a machine under software emulation, few.
+func scaled(n, few int) int {
+	if os.Getenv("SLIPWAY_TEST_SLOW") != "" {
+		return few
+	}
+	return n
+}

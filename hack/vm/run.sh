@@ -69,7 +69,7 @@ image() { # everything that the VM's root holds
 	done
 	mkdir -p "$root/tests/bin" && make -s build BIN="$root/tests/bin"
 	{
-		echo 'export SLIPWAY_TEST_BIN=/tests/bin'
+		echo 'export SLIPWAY_TEST_BIN=/tests/bin SLIPWAY_TEST_SLOW=1'
 		echo 'bad=0'
 		for p in "${packages[@]}"; do
 			echo "cd /tests/$p && if [ -x test ]; then echo '=== $p'; ./test -test.short=false -test.v -test.timeout 15m; r=\$?; echo \"--- $p exit \$r\"; [ \$r = 0 ] || bad=1; fi"
