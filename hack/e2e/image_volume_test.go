@@ -26,7 +26,7 @@ func TestImageVolume(t *testing.T) {
 	})
 	c.sh("/all/bin/busybox true; /one true; [ -f /sub/busybox ]; ! /sub/busybox true 2>/dev/null; ! touch /all/x 2>/dev/null; ! touch /sub/x 2>/dev/null")
 	missing := p.config("b", forever, func(c *containerConfig) {
-		c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/v", Image: &runtimeapi.ImageSpec{Image: registry + "/e2e/none:1"}}}
+		c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/v", Image: &runtimeapi.ImageSpec{Image: registry + "/e2e/none:1"}, Readonly: true}}
 	})
 	_, err = n.runtime.CreateContainer(n.ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: p.id, Config: missing, SandboxConfig: p.cfg})
 	wantCode(t, err, codes.NotFound, "mounts[0].image")

@@ -62,7 +62,7 @@ func TestUserNamespace(t *testing.T) {
 		c.Mounts = []*runtimeapi.Mount{
 			{ContainerPath: "/plain", HostPath: plain},
 			{ContainerPath: "/shown", HostPath: shown, UidMappings: mapping(), GidMappings: mapping()},
-			{ContainerPath: "/image", Image: &runtimeapi.ImageSpec{Image: busybox}},
+			{ContainerPath: "/image", Image: &runtimeapi.ImageSpec{Image: busybox}, Readonly: true},
 		}
 	}
 	c := p.run("a", forever, edit)
