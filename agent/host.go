@@ -69,7 +69,7 @@ func cdiDevices(dirs []string) func(*specs.Spec, []string, map[string]string) er
 	if len(dirs) == 0 {
 		return nil
 	}
-	in := cdi.Injector{Dirs: dirs, Device: runtime.Device}
+	in := cdi.Injector{Dirs: dirs}
 	return func(s *specs.Spec, devices []string, annotations map[string]string) error {
 		names, err := cdi.Names(devices, annotations)
 		if err != nil {

@@ -15,11 +15,11 @@ import (
 )
 
 const gpu = `{
-  "cdiVersion": "0.6.0", "kind": "vendor.com/gpu",
-  "containerEdits": {"env": ["DRIVER=1", "PATH=/gpu"], "mounts": [{"hostPath": "/lib/gpu.so", "containerPath": "/lib/gpu.so", "options": ["ro"]}]},
+  "cdiVersion": "0.7.0", "kind": "vendor.com/gpu",
+  "containerEdits": {"env": ["DRIVER=1", "PATH=/gpu"], "mounts": [{"hostPath": "/lib/gpu.so", "containerPath": "/lib/gpu.so", "options": ["rbind", "ro"]}]},
   "devices": [
     {"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/gpu0", "type": "c", "major": 200, "minor": 1, "permissions": "rw"}]}},
-    {"name": "1", "containerEdits": {"deviceNodes": [{"path": "/dev/gpu1", "hostPath": "/dev/real1"}], "additionalGids": [0, 44],
+    {"name": "1", "containerEdits": {"deviceNodes": [{"path": "/dev/gpu1", "hostPath": "/dev/zero"}], "additionalGids": [0, 44],
       "hooks": [{"hookName": "createContainer", "path": "/usr/bin/hook", "args": ["hook", "x"]}]}}
   ]}`
 
@@ -49,12 +49,6 @@ func injector(t *testing.T, files map[string]string) Injector {
 			t.Fatal(err)
 		}
 	}
-	in.Device = func(path string) ([]specs.LinuxDevice, error) {
-		if path != "/dev/real1" {
-			return nil, os.ErrNotExist
-		}
-		return []specs.LinuxDevice{{Path: path, Type: "c", Major: 200, Minor: 7}}, nil
-	}
 	return in
 }
 
@@ -79,15 +73,15 @@ func TestApply(t *testing.T) {
 	for _, m := range s.Mounts {
 		mounts = append(mounts, strings.TrimSpace(m.Destination+" "+m.Type+" "+strings.Join(m.Options, ",")))
 	}
-	if d := cmp.Diff([]string{"/proc", "/lib/gpu.so bind rbind,ro", "/lib/deep/x"}, mounts); d != "" {
+	if d := cmp.Diff([]string{"/proc", "/lib/gpu.so  rbind,ro", "/lib/deep/x"}, mounts); d != "" {
 		t.Errorf("mounts, those of a file once and parents first: %s", d)
 	}
 	uid, gid := uint32(1000), uint32(1001)
-	mode := os.FileMode(0o640)
+	mode, zero := os.FileMode(0o640), zeroMode(t)
 	want := []specs.LinuxDevice{
 		{Path: "/dev/gpu0", Type: "c", Major: 200, Minor: 1, UID: &uid, GID: &gid},
 		{Path: "/dev/nic", Type: "c", Major: 201, FileMode: &mode, UID: &uid, GID: &gid},
-		{Path: "/dev/gpu1", Type: "c", Major: 200, Minor: 7, UID: &uid, GID: &gid},
+		{Path: "/dev/gpu1", Type: "c", Major: 1, Minor: 5, FileMode: &zero, UID: &uid, GID: &gid},
 	}
 	if d := cmp.Diff(want, s.Linux.Devices); d != "" {
 		t.Errorf("devices: %s", d)
@@ -104,6 +98,40 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// zeroMode is the mode of this machine's /dev/zero, which a file without one takes.
+func zeroMode(t *testing.T) os.FileMode {
+	t.Helper()
+	info, err := os.Stat("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode().Perm()
+}
+
+func TestMountsInUserNamespace(t *testing.T) {
+	s := emptySpec()
+	s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.UserNamespace}}
+	s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 65536, Size: 65536}}
+	s.Linux.GIDMappings = s.Linux.UIDMappings
+	if err := injector(t, map[string]string{"etc/gpu.json": gpu}).Apply(s, []string{"vendor.com/gpu=0"}); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/lib/gpu.so" })
+	want := specs.Mount{Destination: "/lib/gpu.so", Source: "/lib/gpu.so", Options: []string{"rbind", "ro"}, UIDMappings: s.Linux.UIDMappings, GIDMappings: s.Linux.GIDMappings}
+	if d := cmp.Diff(want, s.Mounts[i]); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestNoDirectories(t *testing.T) {
+	if err := (Injector{}).Apply(nil, nil); err != nil {
+		t.Errorf("nothing asked for: %v", err)
+	}
+	if err := (Injector{}).Apply(emptySpec(), []string{"vendor.com/gpu=0"}); !errors.Is(err, lifecycle.ErrInvalid) {
+		t.Errorf("a device of nowhere: %v", err)
+	}
+}
+
 func TestLaterDirectoryWins(t *testing.T) {
 	in := injector(t, map[string]string{"etc/nic.yaml": nic, "run/nic.yaml": strings.Replace(nic, "NIC=eth1", "NIC=run", 1)})
 	s := emptySpec()
@@ -117,16 +145,16 @@ func TestUnresolvable(t *testing.T) {
 		files map[string]string
 		says  string
 	}{
-		"nothing there":         {nil, "is in no file of"},
-		"another device":        {map[string]string{"etc/a.yaml": strings.Replace(nic, "name: eth1", "name: eth2", 1)}, "is in no file of"},
-		"twice in one place":    {map[string]string{"etc/a.yaml": nic, "etc/b.yaml": nic}, "is in "},
+		"nothing there":         {nil, "in no file of"},
+		"another device":        {map[string]string{"etc/a.yaml": strings.Replace(nic, "name: eth1", "name: eth2", 1)}, "in no file of"},
+		"twice in one place":    {map[string]string{"etc/a.yaml": nic, "etc/b.yaml": nic}, "conflicting"},
 		"broken file":           {map[string]string{"etc/a.yaml": "kind: ["}, "a.yaml"},
 		"unknown field":         {map[string]string{"etc/a.yaml": nic + "    surprise: 1\n"}, "surprise"},
-		"unknown version":       {map[string]string{"etc/a.yaml": strings.Replace(nic, "1.0.0", "2.0.0", 1)}, "cdiVersion"},
-		"wildcard number":       {map[string]string{"etc/a.yaml": strings.Replace(nic, "minor: 0", "minor: -1", 1)}, "numbers"},
-		"relative device":       {map[string]string{"etc/a.yaml": strings.Replace(nic, "/dev/nic", "dev/nic", 1)}, "absolute"},
-		"variable, no name":     {map[string]string{"etc/a.yaml": strings.Replace(nic, "NIC=eth1", "=eth1", 1)}, "NAME=value"},
-		"kind without a vendor": {map[string]string{"etc/a.yaml": strings.Replace(nic, "vendor.com/nic", "nic", 1)}, "kind"},
+		"field of a later one":  {map[string]string{"etc/a.yaml": strings.Replace(nic, "1.0.0", "0.6.0", 1) + "    additionalGids: [44]\n"}, "at least v0.7.0"},
+		"unknown version":       {map[string]string{"etc/a.yaml": strings.Replace(nic, "1.0.0", "2.0.0", 1)}, "version"},
+		"variable, no name":     {map[string]string{"etc/a.yaml": strings.Replace(nic, "NIC=eth1", "=eth1", 1)}, "environment"},
+		"kind without a vendor": {map[string]string{"etc/a.yaml": strings.Replace(nic, "vendor.com/nic", "nic", 1)}, "vendor"},
+		"empty entry":           {map[string]string{"etc/a.yaml": nic + "    mounts: [null]\n"}, "empty entry"},
 	} {
 		s := emptySpec()
 		err := injector(t, tc.files).Apply(s, []string{"vendor.com/nic=eth1"})
@@ -137,8 +165,8 @@ func TestUnresolvable(t *testing.T) {
 			t.Errorf("%s: edited all the same: %s", what, d)
 		}
 	}
-	in := injector(t, map[string]string{"etc/a.json": strings.ReplaceAll(gpu, "/dev/real1", "/dev/gone")})
-	if err := in.Apply(emptySpec(), []string{"vendor.com/gpu=1"}); !errors.Is(err, os.ErrNotExist) {
+	in := injector(t, map[string]string{"etc/a.json": strings.ReplaceAll(gpu, "/dev/zero", "/dev/gone")})
+	if err := in.Apply(emptySpec(), []string{"vendor.com/gpu=1"}); !errors.Is(err, os.ErrNotExist) || !errors.Is(err, lifecycle.ErrInvalid) {
 		t.Errorf("a node that is gone: %v", err)
 	}
 }
@@ -150,12 +178,12 @@ func TestNames(t *testing.T) {
 	if want := []string{"a.com/x=1", "b.com/y=z:0", "a.com/x=2"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q %v, want %q", got, err, want)
 	}
-	for _, bad := range []string{"", "x", "a.com/x", "a.com/x=", "/x=1", "a.com/=1", "1a/x=1", "a.com/x=1-", "a.com/../x=1", "a.com/x=1/2", "a.com/x=\n1", strings.Repeat("a", 300) + "/x=1"} {
-		if _, err := Names([]string{"a.com/x=1", bad}, nil); !errors.Is(err, lifecycle.ErrInvalid) || !strings.Contains(err.Error(), "CDI_devices[1].name") {
+	for _, bad := range []string{"", "x", "a.com/x", "a.com/x=", "/x=1", "a.com/=1", "1a/x=1", "a.com/x=1-", "a.com/../x=1", "a.com/x=1/2", "a.com/x=\n1"} {
+		if _, err := Names([]string{"a.com/x=1", bad}, nil); !errors.Is(err, lifecycle.ErrInvalid) || !strings.Contains(err.Error(), "config.CDI_devices[1].name") {
 			t.Errorf("%.20q: %v", bad, err)
 		}
 		_, err := Names(nil, map[string]string{"cdi.k8s.io/p": "a.com/x=1," + bad})
-		if !errors.Is(err, lifecycle.ErrInvalid) || !strings.Contains(err.Error(), `annotations["cdi.k8s.io/p"]`) {
+		if !errors.Is(err, lifecycle.ErrInvalid) || !strings.Contains(err.Error(), `config.annotations["cdi.k8s.io/p"]`) {
 			t.Errorf("annotation with %.20q: %v", bad, err)
 		}
 	}
