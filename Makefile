@@ -36,6 +36,7 @@ cross: ## the other architecture builds
 	GOARCH=arm64 $(GO) build -o /dev/null ./cmd/slipway
 	GOARCH=arm64 $(GO) build -o /dev/null ./cmd/slipway-monitor
 	GOARCH=arm64 $(GO) build -o /dev/null ./cmd/slipway-init
+	GOARCH=arm64 $(GO) build -o /dev/null ./cmd/slipway-oci
 
 unit: build ## every test; those that need a kernel of their own run as root
 	SLIPWAY_TEST_BIN=$(abspath $(BIN)) $(GO) run ./hack/gotest $(if $(COUNTS),-counts $(COUNTS)) -- -count=1 -timeout 15m $(PACKAGES)

@@ -168,3 +168,15 @@ func (b *box) gate() (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), gateFile), nil
 }
+
+// Spec is the config of container id as it was at create.
+func (r *Runtime) Spec(id string) (*specs.Spec, error) {
+	b, err := r.box(id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.record(); err != nil {
+		return nil, err
+	}
+	return b.spec()
+}
