@@ -76,13 +76,23 @@ func compare(before, after map[string][]string) []string {
 	var diff []string
 	for name, now := range after {
 		for _, e := range now {
-			if !slices.Contains(before[name], e) {
+			if !slices.ContainsFunc(before[name], func(was string) bool { return same(name, was, e) }) {
 				diff = append(diff, name+": "+e)
 			}
 		}
 	}
 	slices.Sort(diff)
 	return diff
+}
+
+// same tells whether two entries of one book are the same thing: a process by its pid alone, since its state and
+// its name change while it lives.
+func same(book, was, is string) bool {
+	if book == "process" {
+		was, _, _ = strings.Cut(was, " ")
+		is, _, _ = strings.Cut(is, " ")
+	}
+	return was == is
 }
 
 func (s Scope) mounts() []string {
@@ -144,7 +154,7 @@ func descriptors() []string {
 	return out
 }
 
-// descendants lists the processes below pid as "comm (pid, state)".
+// descendants lists the processes below pid as "PID comm (state)".
 func descendants(pid int) []string {
 	children := map[string][]string{}
 	label := map[string]string{}
@@ -163,7 +173,7 @@ func descendants(pid int) []string {
 			continue
 		}
 		children[rest[1]] = append(children[rest[1]], e.Name())
-		label[e.Name()] = fmt.Sprintf("%s (%s, %s)", data[open+1:end], e.Name(), rest[0])
+		label[e.Name()] = fmt.Sprintf("%s %s (%s)", e.Name(), data[open+1:end], rest[0])
 	}
 	var out []string
 	queue := []string{fmt.Sprint(pid)}
